@@ -1,0 +1,1 @@
+"""Basalt: the Supabase contract over a real PostgreSQL."""

@@ -1,0 +1,210 @@
+"""What a request asks for, as plain data: the output of the parser and the input of the planner.
+
+The shapes follow the grammar that PostgREST 14 documents under "Tables and Views". Names are as the caller wrote
+them; nothing here has been checked against the schema cache yet.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+EmbedPath = tuple[str, ...]
+"""The embeds that lead to a place in the query, by alias or name: `()` is the root, `("actors", "films")` two levels down."""
+
+AggregateName = Literal["sum", "avg", "count", "max", "min"]
+JoinType = Literal["inner", "left"]
+FilterOperator = Literal[
+    "eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike", "match", "imatch",
+    "cs", "cd", "ov", "sl", "sr", "nxr", "nxl", "adj",
+]  # fmt: skip
+FtsOperator = Literal["fts", "plfts", "phfts", "wfts"]
+Quantifier = Literal["any", "all"]
+IsValue = Literal["null", "not_null", "true", "false", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class JsonStep:
+    """One step of `data->a->>0`: an object key or an array index; `as_text` for `->>`."""
+
+    key: str | int
+    as_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRef:
+    name: str
+    json_path: tuple[JsonStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SelectField:
+    """`alias:name->path::cast.aggregate()::aggregate_cast`; `name` is `*` for all columns, and `count()` alone has the
+    field name `*` with aggregate `count`."""
+
+    field: FieldRef
+    alias: str | None = None
+    cast: str | None = None
+    aggregate: AggregateName | None = None
+    aggregate_cast: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SelectEmbed:
+    """`alias:relation!hint!inner(items)`; `spread` for `...relation(items)`."""
+
+    relation: str
+    items: tuple["SelectItem", ...]
+    alias: str | None = None
+    hint: str | None = None
+    join: JoinType | None = None
+    spread: bool = False
+
+
+SelectItem = SelectField | SelectEmbed
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """`eq.value`, `like(any).{a,b}`: with a quantifier `value` is an array literal."""
+
+    operator: FilterOperator
+    value: str
+    quantifier: Quantifier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InList:
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Is:
+    value: IsValue
+
+
+@dataclass(frozen=True, slots=True)
+class IsDistinct:
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class FullText:
+    operator: FtsOperator
+    value: str
+    config: str | None = None
+
+
+Operation = Compare | InList | Is | IsDistinct | FullText
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """`not.` before the operator sets `negated`. On an embed itself (`actors=not.is.null`) `field.name` is the embed's
+    name or alias; the planner tells the two apart."""
+
+    field: FieldRef
+    operation: Operation
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Logic:
+    operator: Literal["and", "or"]
+    children: tuple["Logic | Filter", ...]
+    negated: bool = False
+
+
+LogicTree = Logic | Filter
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTerm:
+    """`field.desc.nullslast`; `relation` is set for an order by a to-one embed's column, `order=actors(name)`."""
+
+    field: FieldRef
+    direction: Literal["asc", "desc"] | None = None
+    nulls: Literal["first", "last"] | None = None
+    relation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowRange:
+    """`limit` None is no limit."""
+
+    offset: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedQuery:
+    """The query string, taken apart. `where` holds plain filters and logic trees alike, each with the embed it stands on;
+    `parameters` are the pairs a routine may take as arguments (names without a dot whose value need not parse as a filter)."""
+
+    select: tuple[SelectItem, ...] = (SelectField(FieldRef("*")),)
+    where: tuple[tuple[EmbedPath, LogicTree], ...] = ()
+    order: tuple[tuple[EmbedPath, tuple[OrderTerm, ...]], ...] = ()
+    ranges: tuple[tuple[EmbedPath, RowRange], ...] = ()
+    columns: tuple[str, ...] | None = None
+    on_conflict: tuple[str, ...] | None = None
+    parameters: tuple[tuple[str, str], ...] = ()
+    has_select: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """`Prefer` of RFC 7240 with PostgREST's names; None is "not mentioned". `applied` lists what `Preference-Applied` says."""
+
+    resolution: Literal["merge-duplicates", "ignore-duplicates"] | None = None
+    representation: Literal["full", "headers-only", "minimal"] | None = None
+    count: Literal["exact", "planned", "estimated"] | None = None
+    transaction: Literal["commit", "rollback"] | None = None
+    missing: Literal["default", "null"] | None = None
+    handling: Literal["strict", "lenient"] | None = None
+    timezone: str | None = None
+    max_affected: int | None = None
+    invalid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TableTarget:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoutineTarget:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RootTarget:
+    """The OpenAPI description, `/`."""
+
+
+Target = TableTarget | RoutineTarget | RootTarget
+Action = Literal["read", "insert", "upsert_one", "update", "delete", "call", "describe", "inspect"]
+"""`upsert_one` is PUT; `inspect` is OPTIONS."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """A request understood as far as that goes without the schema cache. `payload` is the body as received (the planner and
+    PostgreSQL read it as `payload_type`); `payload_keys` are the keys of the first object, and `payload_rows` whether the
+    body was an array. `media_types` are those of `Accept`, most wanted first; `singular` and `nulls_stripped` come from them."""
+
+    method: str
+    action: Action
+    target: Target
+    schema: str
+    query: ParsedQuery
+    preferences: Preferences
+    media_types: tuple[str, ...]
+    singular: bool = False
+    nulls_stripped: bool = False
+    headers_only: bool = False
+    top_range: RowRange = RowRange()
+    payload: bytes | None = None
+    payload_type: Literal["json", "csv", "form", "text", "xml", "binary"] = "json"
+    payload_keys: frozenset[str] | None = None
+    payload_is_array: bool = False
+    profile_sent: bool = False
+    request_settings: dict[str, str] = field(default_factory=dict)
+    """What the statement may read with `current_setting`: request.method, request.path, request.headers, request.cookies."""
