@@ -1,6 +1,7 @@
 """The base error and how errors travel.
 
-A service raises its own subclass, which names a code from the service's table and renders the service's own JSON. Whatever
+A service raises its own subclass, which names a code from the service's table and renders the service's own
+JSON. Whatever
 else reaches the edge of a request is rendered by the gateway in the one structured shape of `render_error`.
 """
 
@@ -10,7 +11,8 @@ from typing import Any
 
 
 class BasaltError(Exception):
-    """An error meant for the caller. `code` is the service's own, `status` is HTTP's; `message`, `details` and `hint`
+    """An error meant for the caller. `code` is the service's own, `status` is HTTP's; `message`, `details`
+    and `hint`
     are shown to the caller, `__cause__` only ever to the log."""
 
     def __init__(

@@ -1,0 +1,75 @@
+"""Route tables: a service lists method, path, who may call and the handler; a test walks the lists."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from basalt.errors import BasaltError
+from basalt.http.response import Response
+
+Handler = Callable[..., Awaitable[Response]]
+
+
+class Route(NamedTuple):
+    """`path` may hold `{name}` segments, handed to `handler(request, **segments)` decoded. `access` is the
+    service's own word for
+    who may call (`public`, `user`, `admin`), checked by the service before the handler runs."""
+
+    method: str
+    path: str
+    access: str
+    handler: Handler
+
+
+class RouteTable:
+    """Looks a route up by its segments: literal ones first, then `{name}`. Built once, before the first
+    request."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self._root: dict[str, Any] = {}
+        for route in routes:
+            node = self._root
+            for segment in _split(route.path):
+                node = node.setdefault("{}" if segment.startswith("{") else segment, {})
+            node.setdefault("", {})[route.method] = route
+
+    def match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The route for a still percent-encoded `path`, with its decoded segments; None when no route has
+        that path. Raises
+        BasaltError method_not_allowed (405) when only the method differs. HEAD falls back to GET."""
+        segments = _split(path)
+        methods = _find(self._root, segments, 0)
+        if methods is None:
+            return None
+        route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
+        if route is None:
+            allowed = ", ".join(sorted(methods))
+            raise BasaltError(
+                "method_not_allowed",
+                405,
+                f"{method} is not allowed here; use {allowed}",
+                headers=[("Allow", allowed)],
+            )
+        names = (name[1:-1] for name in _split(route.path) if name.startswith("{"))
+        values = (
+            unquote(value)
+            for pattern, value in zip(_split(route.path), segments, strict=True)
+            if pattern.startswith("{")
+        )
+        return route, dict(zip(names, values, strict=True))
+
+
+def _split(path: str) -> list[str]:
+    return path.strip("/").split("/")
+
+
+def _find(node: dict[str, Any], segments: list[str], index: int) -> dict[str, Route] | None:
+    if index == len(segments):
+        return node.get("")
+    for key in (segments[index], "{}"):
+        if key in node and (key != "{}" or segments[index]):
+            found = _find(node[key], segments, index + 1)
+            if found is not None:
+                return found
+    return None
