@@ -1,0 +1,64 @@
+"""Keys of the Supabase CLI's `config.toml` that this version of Basalt reads past.
+
+They are no mistake of the user's, so they are told apart from misspelt ones; a later version may act on them.
+"""
+
+IDLE_KEYS = (
+    "analytics",
+    "api.auto_expose_new_tables",
+    "api.tls",
+    "auth.anon_key",
+    "auth.captcha",
+    "auth.email.notification",
+    "auth.email.smtp",
+    "auth.email.template",
+    "auth.external",
+    "auth.hook",
+    "auth.mfa",
+    "auth.oauth_server",
+    "auth.passkey",
+    "auth.service_role_key",
+    "auth.sms.messagebird",
+    "auth.sms.textlocal",
+    "auth.sms.twilio",
+    "auth.sms.twilio_verify",
+    "auth.sms.vonage",
+    "auth.third_party",
+    "auth.web3",
+    "auth.webauthn",
+    "db.health_timeout",
+    "db.migrations.schema_paths",
+    "db.network_restrictions",
+    "db.pooler",
+    "db.root_key",
+    "db.settings",
+    "db.shadow_port",
+    "db.ssl_enforcement",
+    "db.vault",
+    "edge_runtime.deno_version",
+    "edge_runtime.inspector_port",
+    "experimental",
+    "functions.*.import_map",
+    "functions.*.static_files",
+    "inbucket",
+    "realtime",
+    "remotes",
+    "storage",
+    "studio.api_url",
+    "studio.openai_api_key",
+    "studio.port",
+    "studio.pgmeta_image",
+)
+
+
+def is_idle_key(path: str) -> bool:
+    """Whether the CLI knows `path` (or a table above it) and Basalt does nothing with it.
+
+    >>> is_idle_key("auth.hook.send_sms.uri"), is_idle_key("functions.hello.import_map"),
+    is_idle_key("auth.hok")
+    (True, True, False)
+    """
+    parts = path.split(".")
+    if parts[0] == "functions" and len(parts) > 2:
+        parts[1] = "*"
+    return any(".".join(parts[:length]) in IDLE_KEYS for length in range(1, len(parts) + 1))

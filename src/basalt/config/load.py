@@ -1,0 +1,239 @@
+"""From files and environment to `Settings`, with every bad value named by file, key and reason.
+
+Precedence, lowest first: defaults, `supabase/config.toml`, `SUPABASE_SECTION_KEY` / `BASALT_KEY` /
+`DATABASE_URL` from `.env`,
+the same from the environment. `env(NAME)` values are looked up in environment and `.env`, as the Supabase CLI
+does.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from basalt.config.dotenv import read_dotenv
+from basalt.config.idle_keys import is_idle_key
+from basalt.config.settings import (
+    ApiSettings,
+    AuthSettings,
+    BasaltSettings,
+    DbSettings,
+    EdgeRuntimeSettings,
+    FunctionSettings,
+    Settings,
+    StudioSettings,
+)
+from basalt.config.units import parse_duration_s, parse_size_bytes
+from basalt.errors import BasaltError
+
+ENV_REFERENCE = re.compile(r"env\(([A-Za-z_][A-Za-z0-9_]*)\)")
+SECTIONS: Mapping[str, type] = {
+    "api": ApiSettings,
+    "db": DbSettings,
+    "studio": StudioSettings,
+    "auth": AuthSettings,
+    "edge_runtime": EdgeRuntimeSettings,
+    "basalt": BasaltSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    file: str
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.key}: {self.reason}" if self.key else f"{self.file}: {self.reason}"
+
+
+class ConfigError(BasaltError):
+    """The settings cannot be used; `problems` names every bad value."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("invalid_config", 500, "\n".join(map(str, problems)))
+
+
+def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings of the project in `project_dir`. Raises ConfigError with all problems at once."""
+    project_dir = project_dir.resolve()
+    path = project_dir / "supabase" / "config.toml"
+    reader = _Reader(path, {**_read_dotenv_files(project_dir), **environ})
+    tree = reader.read_file()
+    sections = {name: reader.build(kind, tree.pop(name, {}), name) for name, kind in SECTIONS.items()}
+    functions = reader.build_functions(tree.pop("functions", {}))
+    project_id = reader.value(str, tree.pop("project_id", project_dir.name), "project_id")
+    state_dir = reader.environ.get("BASALT_STATE_DIR")
+    reader.leftovers(tree, "")
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Settings(
+        project_dir=project_dir,
+        state_dir=Path(state_dir).resolve() if state_dir else project_dir / ".basalt",
+        project_id=project_id,
+        functions=functions,
+        unknown_keys=tuple(key for key in reader.unread if not is_idle_key(key)),
+        idle_keys=tuple(key for key in reader.unread if is_idle_key(key)),
+        **sections,
+    )
+
+
+def _read_dotenv_files(project_dir: Path) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for folder in (project_dir, project_dir / "supabase"):
+        for name in (".env", ".env.local"):
+            if (folder / name).is_file():
+                values.update(read_dotenv(folder / name))
+    return values
+
+
+class _Reader:
+    """One pass over one file, collecting problems instead of stopping at the first."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self.environ = environ
+        self.problems: list[Problem] = []
+        self.unread: list[str] = []
+
+    def read_file(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.path.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
+            raise ConfigError([Problem(str(self.path), "", str(exc))]) from exc
+
+    def build(self, kind: type, table: Any, prefix: str) -> Any:
+        """A dataclass of settings from its TOML table and the environment."""
+        if not isinstance(table, dict):
+            self.fail(prefix, f"expected a table, found {_describe(table)}")
+            table = {}
+        types = get_type_hints(kind)
+        values: dict[str, Any] = {}
+        rest = dict(table)
+        for spec in fields(kind):
+            hint = types[spec.name]
+            key = spec.metadata.get("key") or re.sub("_(s|bytes)$", "", spec.name)
+            path = f"{prefix}.{key}"
+            if is_dataclass(hint):
+                values[spec.name] = self.build(hint, rest.pop(key, {}), path)  # type: ignore[arg-type]
+                continue
+            raw = self._from_environment(path)
+            in_file = rest.pop(key, MISSING)
+            raw = in_file if raw is None else raw
+            if raw is MISSING:
+                continue
+            before = len(self.problems)
+            value = self.value(hint, raw, path, unit=spec.name)
+            self._check_bounds(value, spec.metadata, path)
+            if len(self.problems) == before:
+                values[spec.name] = value
+        self.leftovers(rest, prefix)
+        return kind(**values)
+
+    def build_functions(self, table: Any) -> dict[str, FunctionSettings]:
+        if not isinstance(table, dict):
+            self.fail("functions", f"expected a table, found {_describe(table)}")
+            return {}
+        return {
+            name: self.build(FunctionSettings, value, f"functions.{name}") for name, value in table.items()
+        }
+
+    def value(self, hint: Any, raw: Any, path: str, *, unit: str = "") -> Any:
+        """`raw` as the type `hint`; strings from the environment are read as TOML would write them."""
+        if isinstance(raw, str) and (reference := ENV_REFERENCE.fullmatch(raw)):
+            if reference[1] not in self.environ:
+                if NoneType in get_args(hint):
+                    return None
+                self.fail(path, f"the environment variable {reference[1]} is not set")
+                return None
+            raw = self.environ[reference[1]]
+        try:
+            return _convert(hint, raw, unit)
+        except (TypeError, ValueError) as exc:
+            self.fail(path, str(exc))
+            return None
+
+    def leftovers(self, table: Mapping[str, Any], prefix: str) -> None:
+        for key, value in table.items():
+            path = f"{prefix}.{key}" if prefix else key
+            if isinstance(value, dict) and not is_idle_key(path):
+                self.leftovers(value, path)
+            else:
+                self.unread.append(path)
+
+    def fail(self, key: str, reason: str) -> None:
+        self.problems.append(Problem(str(self.path), key, reason))
+
+    def _from_environment(self, path: str) -> str | None:
+        if path == "db.url" and "DATABASE_URL" in self.environ:
+            return self.environ["DATABASE_URL"]
+        name = path.upper().replace(".", "_").replace("-", "_")
+        return self.environ.get(name if name.startswith("BASALT_") else f"SUPABASE_{name}")
+
+    def _check_bounds(self, value: Any, bounds: Mapping[str, Any], path: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return
+        if bounds["low"] is not None and value < bounds["low"]:
+            self.fail(path, f"{value} is below the least allowed value, {bounds['low']}")
+        if bounds["high"] is not None and value > bounds["high"]:
+            self.fail(path, f"{value} is above the largest allowed value, {bounds['high']}")
+
+
+def _convert(hint: Any, raw: Any, unit: str) -> Any:
+    if get_origin(hint) in (Union, UnionType):
+        inner = [option for option in get_args(hint) if option is not NoneType]
+        return None if raw == "" else _convert(inner[0], raw, unit)
+    if get_origin(hint) is Literal:
+        if raw not in get_args(hint):
+            options = ", ".join(map(repr, get_args(hint)))
+            raise ValueError(f"{raw!r} is not one of {options}")
+        return raw
+    if get_origin(hint) is tuple:
+        items = [item.strip() for item in raw.split(",")] if isinstance(raw, str) else raw
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise ValueError(f"expected a list of strings, found {_describe(raw)}")
+        return tuple(items)
+    if get_origin(hint) is Mapping:
+        if not isinstance(raw, dict) or not all(isinstance(item, str) for item in raw.values()):
+            raise ValueError(f"expected a table of strings, found {_describe(raw)}")
+        return raw
+    if unit.endswith("_s"):
+        return hint(parse_duration_s(raw))
+    if unit.endswith("_bytes"):
+        return parse_size_bytes(raw)
+    return _convert_scalar(hint, raw)
+
+
+def _convert_scalar(hint: Any, raw: Any) -> Any:
+    if hint is bool and isinstance(raw, str) and raw.lower() in ("true", "false", "1", "0"):
+        return raw.lower() in ("true", "1")
+    if hint is int and isinstance(raw, str) and re.fullmatch(r"[+-]?\d+", raw):
+        return int(raw)
+    if hint is float and isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
+        return float(raw)
+    if type(raw) is not hint:
+        names = {bool: "true or false", int: "a whole number", str: "a string", float: "a number"}
+        raise ValueError(f"expected {names[hint]}, found {_describe(raw)}")
+    return raw
+
+
+def _describe(raw: Any) -> str:
+    names = {
+        dict: "a table",
+        list: "a list",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+    }
+    return (
+        f"{names.get(type(raw), type(raw).__name__)} ({raw!r})"
+        if not isinstance(raw, (dict, list))
+        else names[type(raw)]
+    )

@@ -1,0 +1,246 @@
+"""Every setting with its type, default and sentence; the reference page is printed from these fields.
+
+The sections and keys are those of the Supabase CLI's `config.toml`; what is Basalt's own stands under
+`[basalt]`. A field whose
+name ends in `_s` is a duration (TOML: seconds or Go's `"1m30s"`), one that ends in `_bytes` a size (bytes or
+`"50MiB"`); the TOML key
+is the name without that ending.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+def setting(
+    default: Any, doc: str, *, key: str | None = None, low: float | None = None, high: float | None = None
+) -> Any:
+    """A dataclass field with its documentation. `key` is the TOML key where it differs; `low` and `high`
+    bound numbers."""
+    metadata = {"doc": doc, "key": key, "low": low, "high": high}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def section(kind: type) -> Any:
+    """A nested table of settings."""
+    return field(default_factory=kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiSettings:
+    enabled: bool = setting(True, "Serve the REST API.")
+    host: str = setting("127.0.0.1", "Address that the gateway listens on.")
+    port: int = setting(54321, "Port of the gateway.", low=0, high=65535)
+    schemas: tuple[str, ...] = setting(
+        ("public", "graphql_public"), "Schemas exposed by the REST API; the first is the default."
+    )
+    extra_search_path: tuple[str, ...] = setting(
+        ("public", "extensions"), "Schemas added to the search path of every request."
+    )
+    max_rows: int | None = setting(1000, "Most rows one answer holds.", low=1)
+    external_url: str | None = setting(
+        None, "Public URL of the API, for links and token issuers; by default its own address."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSettings:
+    enabled: bool = setting(
+        True, "Run the seed files after the migrations, at the first start and after a reset."
+    )
+    sql_paths: tuple[str, ...] = setting(
+        ("./seed.sql",), "Seed files, in order; globs relative to supabase/."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MigrationSettings:
+    enabled: bool = setting(True, "Apply pending migrations at start.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DbSettings:
+    port: int = setting(54322, "Port of the private PostgreSQL cluster.", low=0, high=65535)
+    major_version: int | None = setting(
+        None, "PostgreSQL major version to prefer; by default the newest installed.", low=15, high=18
+    )
+    url: str | None = setting(
+        None, "An existing PostgreSQL to use instead of the private cluster (also DATABASE_URL)."
+    )
+    seed: SeedSettings = section(SeedSettings)
+    migrations: MigrationSettings = section(MigrationSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudioSettings:
+    enabled: bool = setting(True, "Serve the console under /studio.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmailSettings:
+    enable_signup: bool = setting(True, "Allow sign-up by e-mail address.")
+    enable_confirmations: bool = setting(False, "An address must be confirmed before its first sign-in.")
+    double_confirm_changes: bool = setting(True, "A change of address is confirmed from both mailboxes.")
+    secure_password_change: bool = setting(False, "Changing a password needs a recent sign-in or a nonce.")
+    max_frequency_s: float = setting(1.0, "Shortest time between two mails of one kind to one user.", low=0)
+    otp_length: int = setting(6, "Digits of a mailed code.", low=6, high=10)
+    otp_expiry_s: float = setting(3600.0, "Life of a mailed code or link.", low=1, high=86400)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmsSettings:
+    enable_signup: bool = setting(False, "Allow sign-up by phone number.")
+    enable_confirmations: bool = setting(False, "A number must be confirmed before its first sign-in.")
+    template: str = setting("Your code is {{ .Code }}", "Text of a code message.")
+    max_frequency_s: float = setting(5.0, "Shortest time between two messages to one number.", low=0)
+    otp_length: int = setting(6, "Digits of a texted code.", low=6, high=10)
+    otp_expiry_s: float = setting(60.0, "Life of a texted code.", low=1, high=86400)
+    test_otp: Mapping[str, str] = setting(
+        {}, "Numbers (digits only) with a fixed code, for tests and app reviews."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSettings:
+    timebox_s: float = setting(0.0, "Longest life of a session; 0 is unlimited.", low=0)
+    inactivity_timeout_s: float = setting(0.0, "A session unused for so long ends; 0 is never.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthRateLimitSettings:
+    email_sent: int = setting(2, "Mails an hour, over all users, where an SMTP server is configured.", low=0)
+    sms_sent: int = setting(
+        30, "Text messages an hour, over all users, where a provider is configured.", low=0
+    )
+    anonymous_users: int = setting(30, "Anonymous sign-ups an hour and address.", low=0)
+    token_refresh: int = setting(150, "Token refreshes in five minutes and address.", low=0)
+    sign_in_sign_ups: int = setting(30, "Sign-ups and sign-ins in five minutes and address.", low=0)
+    token_verifications: int = setting(30, "Verifications of codes in five minutes and address.", low=0)
+    web3: int = setting(30, "Wallet sign-ins in five minutes and address.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthSettings:
+    enabled: bool = setting(True, "Serve the Auth API.")
+    site_url: str = setting(
+        "http://127.0.0.1:3000", "Where links lead when a request names no allowed address."
+    )
+    additional_redirect_urls: tuple[str, ...] = setting((), "Addresses (globs) that a link may lead to.")
+    jwt_expiry_s: int = setting(3600, "Life of an access token.", low=1, high=604800)
+    jwt_issuer: str | None = setting(None, "`iss` of access tokens; by default the public URL with /auth/v1.")
+    jwt_secret: str | None = setting(None, "HS256 secret; by default generated at the first start.")
+    jwt_algorithm: Literal["HS256", "ES256"] = setting(
+        "HS256", "How new access tokens are signed, without signing_keys_path."
+    )
+    signing_keys_path: str | None = setting(
+        None, "JSON file with private signing keys (JWKs); the first signs."
+    )
+    publishable_key: str | None = setting(
+        None, "The publishable API key; by default generated at the first start."
+    )
+    secret_key: str | None = setting(None, "The secret API key; by default generated at the first start.")
+    enable_refresh_token_rotation: bool = setting(True, "A refresh token is good for one use.")
+    refresh_token_reuse_interval_s: int = setting(
+        10, "So long a used refresh token still gives the current session.", low=0
+    )
+    enable_signup: bool = setting(True, "Allow new users to sign up.")
+    enable_anonymous_sign_ins: bool = setting(False, "Allow anonymous users.")
+    enable_manual_linking: bool = setting(False, "Users may link and unlink identities.")
+    minimum_password_length: int = setting(6, "Shortest password.", low=6, high=72)
+    password_requirements: Literal[
+        "", "letters_digits", "lower_upper_letters_digits", "lower_upper_letters_digits_symbols"
+    ] = setting("", "Characters that a password must hold.")
+    rate_limit: AuthRateLimitSettings = section(AuthRateLimitSettings)
+    sessions: SessionSettings = section(SessionSettings)
+    email: EmailSettings = section(EmailSettings)
+    sms: SmsSettings = section(SmsSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeRuntimeSettings:
+    enabled: bool = setting(True, "Serve the functions of supabase/functions.")
+    policy: Literal["oneshot", "per_worker"] = setting(
+        "per_worker", "`oneshot` reloads a changed function at its next request."
+    )
+    secrets: Mapping[str, str] = setting({}, "Environment of every function.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionSettings:
+    enabled: bool = setting(True, "Serve this function.")
+    verify_jwt: bool = setting(True, "Refuse requests without a valid token or key.")
+    entrypoint: str | None = setting(None, "File of the function, relative to supabase/.")
+    timeout_s: float = setting(60.0, "Longest time to an answer.", low=0.05, high=3600)
+    memory_mb: int = setting(256, "Memory above which a function's process is replaced.", low=32, high=65536)
+    concurrency: int = setting(
+        32, "Requests that one process of the function serves at once.", low=1, high=10000
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateLimitSettings:
+    enabled: bool = setting(
+        True, "Limit requests; loopback addresses are exempt unless a client address header is set."
+    )
+    anonymous_per_minute: int = setting(
+        60, "Requests a minute and address without a user's token or a secret key; 0 is no limit.", low=0
+    )
+    user_per_minute: int = setting(0, "Requests a minute and user; 0 is no limit.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BasaltSettings:
+    max_body_bytes: int = setting(
+        10 * 1024 * 1024, "Largest body of a REST, Auth or function request.", low=1024
+    )
+    lanes: int = setting(6, "Pipelined database connections of a gateway.", low=1, high=500)
+    lane_depth: int = setting(32, "Requests in flight on one of them.", low=1, high=1000)
+    queue_timeout_s: float = setting(10.0, "Longest wait of a request for a place on a lane.", low=0.1)
+    client_address_header: str | None = setting(
+        None, "Header with the client's address, set by a trusted proxy."
+    )
+    require_api_key: bool = setting(False, "Refuse requests without an API key.")
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "Least severity that is logged."
+    )
+    log_format: Literal["auto", "json", "text"] = setting(
+        "auto", "`auto` is text on a terminal and JSON elsewhere."
+    )
+    drain_timeout_s: float = setting(5.0, "Time for open requests to end at a stop.", low=0)
+    rate_limit: RateLimitSettings = section(RateLimitSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The whole tree. `unknown_keys` were in the file but mean nothing to Basalt or the Supabase CLI;
+    `idle_keys` the CLI knows
+    and this version of Basalt does not act on."""
+
+    project_dir: Path
+    state_dir: Path
+    project_id: str
+    api: ApiSettings
+    db: DbSettings
+    studio: StudioSettings
+    auth: AuthSettings
+    edge_runtime: EdgeRuntimeSettings
+    functions: Mapping[str, FunctionSettings]
+    basalt: BasaltSettings
+    unknown_keys: tuple[str, ...] = ()
+    idle_keys: tuple[str, ...] = ()
+
+    @property
+    def supabase_dir(self) -> Path:
+        return self.project_dir / "supabase"
+
+    @property
+    def api_url(self) -> str:
+        """The public URL of the API, without a slash at its end."""
+        return (self.api.external_url or f"http://{self.api.host}:{self.api.port}").rstrip("/")
+
+    def function(self, name: str) -> FunctionSettings:
+        """The settings of one function; the defaults where the file has no section for it."""
+        return self.functions.get(name) or FunctionSettings()
