@@ -1,0 +1,39 @@
+"""Short-lived shared state: rate limits, in the memory of one process.
+
+A bucket per key fills evenly up to its limit (GCRA: one instant per key, no timers), so a burst up to the
+limit passes and the rest is
+told when to come back.
+"""
+
+import time
+
+MAX_KEYS = 100_000
+
+
+class RateLimiter:
+    """Limits by key. Memory is bounded: keys that have filled up again are forgotten first."""
+
+    def __init__(self) -> None:
+        self._full_at: dict[str, float] = {}
+
+    def take(self, key: str, limit: int, per_s: float, *, now: float | None = None) -> float | None:
+        """Use one of `limit` per `per_s` seconds. None when it was free, else the seconds until one is.
+
+        >>> limiter = RateLimiter()
+        >>> [limiter.take("a", 2, 60, now=100.0) for _ in range(3)]
+        [None, None, 30.0]
+        """
+        moment = time.monotonic() if now is None else now
+        step = per_s / limit
+        full_at = max(self._full_at.get(key, 0.0), moment) + step
+        if full_at - moment > per_s:
+            return full_at - per_s - moment
+        if key not in self._full_at and len(self._full_at) >= MAX_KEYS:
+            self._forget(moment)
+        self._full_at[key] = full_at
+        return None
+
+    def _forget(self, moment: float) -> None:
+        self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > moment}
+        while len(self._full_at) >= MAX_KEYS:
+            self._full_at.pop(next(iter(self._full_at)))
