@@ -1,0 +1,10 @@
+"""The door to HTTP: one ASGI application whose first path segment picks the service.
+
+On a request's way: request id → path → preflight → rate limit → service → common headers → access log. A
+service renders its own errors in
+its contract's shape; whatever else reaches this room becomes the structured error of `basalt.errors`.
+"""
+
+from basalt.gateway.app import Gateway, Service
+
+__all__ = ["Gateway", "Service"]

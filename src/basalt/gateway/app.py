@@ -1,0 +1,210 @@
+"""The ASGI application: takes a request apart, hands it to its service, writes the answer out."""
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
+
+from basalt import observe
+from basalt.errors import BasaltError, render_error
+from basalt.gateway.cors import is_preflight, preflight_response, with_cors
+from basalt.gateway.limits import RequestLimits
+from basalt.http import Headers, Request, Response, json_response
+from basalt.http.request import ClientDisconnectedError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+BODILESS = frozenset({204, 304})
+
+
+class Service(Protocol):
+    """What stands behind a prefix such as `/rest/v1`."""
+
+    async def open(self) -> None:
+        """Connect and load what the first request needs."""
+
+    async def close(self) -> None:
+        """Let go of it; open requests have ended."""
+
+    async def respond(self, request: Request) -> Response:
+        """Answer, errors in the contract's own shape included."""
+
+
+class Gateway:
+    """`services` maps a prefix to its service, in the order they are opened; `client_address_header` names
+    the header that a
+    trusted proxy sets."""
+
+    def __init__(
+        self,
+        services: Mapping[str, Service],
+        limits: RequestLimits,
+        *,
+        base_url: str,
+        max_body_bytes: int,
+        client_address_header: str | None = None,
+    ) -> None:
+        self._services = services
+        self._by_first_segment = {
+            prefix.split("/")[1]: (prefix, service) for prefix, service in services.items()
+        }
+        self._limits = limits
+        self._base_url = base_url
+        self._max_body_bytes = max_body_bytes
+        self._client_address_header = client_address_header
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = Headers(scope["headers"])
+        request_id = _request_id(headers)
+        token = observe.request_id.set(request_id)
+        try:
+            response = await self._answer(scope, headers, request_id, receive)
+            response.headers.append((b"x-request-id", request_id.encode()))
+            size = await _write(response, send)
+        except ClientDisconnectedError:
+            observe.event("client_disconnected", level="debug", method=scope["method"], path=scope["path"])
+            return
+        finally:
+            observe.request_id.reset(token)
+        if observe.is_enabled("info"):
+            observe.event(
+                "request",
+                request_id=request_id,
+                method=scope["method"],
+                path=scope["path"],
+                status=response.status,
+                bytes=size,
+                ms=round((time.perf_counter() - started) * 1000, 2),
+                client=self._client_ip(scope, headers),
+            )
+
+    async def _answer(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
+        if is_preflight(scope["method"], headers):
+            return preflight_response(headers)
+        try:
+            response = await self._dispatch(scope, headers, request_id, receive)
+        except ClientDisconnectedError:
+            raise
+        except BasaltError as error:
+            if error.status >= 500:
+                observe.event("request_failed", level="warning", code=error.code, error=error.__cause__)
+            response = json_response(render_error(error, request_id), error.status, error.headers)
+        except Exception as error:
+            observe.event(
+                "request_crashed", level="error", method=scope["method"], path=scope["path"], error=error
+            )
+            internal = BasaltError(
+                "internal_error", 500, "Something went wrong on our side; the log has the details"
+            )
+            response = json_response(render_error(internal, request_id), 500)
+        return with_cors(response, headers)
+
+    async def _dispatch(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
+        path = _decode_path(scope)
+        found = self._by_first_segment.get(path.split("/", 2)[1])
+        if found is None or not (path + "/").startswith(found[0] + "/"):
+            raise BasaltError(
+                "not_found", 404, f"Nothing is served at {path}", hint=f"Try {', '.join(self._services)}"
+            )
+        prefix, service = found
+        request = Request(
+            method=scope["method"],
+            path=path[len(prefix) :] or "/",
+            raw_path=scope["raw_path"].decode("ascii")[len(prefix) :] or "/",
+            prefix=prefix,
+            query_string=scope["query_string"],
+            headers=headers,
+            client_ip=self._client_ip(scope, headers),
+            request_id=request_id,
+            base_url=self._base_url,
+            body_limit_bytes=self._max_body_bytes,
+            receive=receive,
+        )
+        self._limits.check(request)
+        return await service.respond(request)
+
+    def _client_ip(self, scope: Scope, headers: Headers) -> str:
+        if self._client_address_header is not None:
+            forwarded = headers.get(self._client_address_header.lower())
+            if forwarded:
+                return forwarded.split(",")[0].strip()
+        client = scope.get("client")
+        return client[0] if client else "unknown"
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """ASGI lifespan: open every service before the first request, close them after the last."""
+        async with AsyncExitStack() as stack:
+            await receive()
+            try:
+                for service in self._services.values():
+                    await service.open()
+                    stack.push_async_callback(service.close)
+            except Exception as error:
+                observe.event("start_failed", level="error", error=error)
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _request_id(headers: Headers) -> str:
+    """The caller's own id when it is harmless in logs and headers, else a new one."""
+    given = headers.get("x-request-id")
+    return given if given is not None and REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _decode_path(scope: Scope) -> str:
+    """The decoded path. ASGI servers replace broken UTF-8 silently, which would turn one name into another.
+    Raises BasaltError 400."""
+    raw: bytes = scope["raw_path"]
+    if b"%" not in raw:
+        return str(scope["path"])
+    try:
+        path = unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise BasaltError("invalid_path", 400, "The path is not valid UTF-8") from exc
+    if "\0" in path:
+        raise BasaltError("invalid_path", 400, "The path holds a NUL character")
+    return path
+
+
+async def _write(response: Response, send: Send) -> int:
+    """Send head and body; returns the size of the body in bytes."""
+    body = response.body
+    if isinstance(body, bytes):
+        if response.status not in BODILESS and not any(
+            name == b"content-length" for name, _ in response.headers
+        ):
+            response.headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        await send({"type": "http.response.body", "body": body})
+        return len(body)
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    return await _write_stream(body, send)
+
+
+async def _write_stream(body: AsyncIterator[bytes], send: Send) -> int:
+    size = 0
+    async for chunk in body:
+        size += len(chunk)
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+    return size

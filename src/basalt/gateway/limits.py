@@ -1,0 +1,67 @@
+"""The default rate limit (requirement P15): so many requests a minute per address without a user's token, and
+per user with one.
+
+Loopback addresses are exempt while no client address header is configured: then every client of a development
+machine shares one.
+"""
+
+import math
+from ipaddress import ip_address
+
+from basalt.access import AccessError, Authoriser, Caller
+from basalt.config import RateLimitSettings
+from basalt.errors import BasaltError
+from basalt.http import Request
+from basalt.kv import RateLimiter
+
+PER_S = 60.0
+UNLIMITED_PREFIXES = frozenset({"/health", "/ready", "/studio"})
+
+
+class RequestLimits:
+    def __init__(self, settings: RateLimitSettings, authoriser: Authoriser, *, trusts_header: bool) -> None:
+        self._settings = settings
+        self._authoriser = authoriser
+        self._trusts_header = trusts_header
+        self._limiter = RateLimiter()
+
+    def check(self, request: Request) -> None:
+        """Raises BasaltError rate_limit_exceeded (429) with `Retry-After` in seconds."""
+        if (
+            not self._settings.enabled
+            or request.prefix in UNLIMITED_PREFIXES
+            or self._is_exempt(request.client_ip)
+        ):
+            return
+        key, limit = self._bucket(request)
+        wait_s = self._limiter.take(key, limit, PER_S) if limit else None
+        if wait_s is not None:
+            raise BasaltError(
+                "rate_limit_exceeded",
+                429,
+                f"Over the limit of {limit} requests a minute",
+                hint="Wait as long as Retry-After says, or sign in",
+                headers=[("Retry-After", str(math.ceil(wait_s)))],
+            )
+
+    def _bucket(self, request: Request) -> tuple[str, int]:
+        caller = self._caller(request)
+        if caller is None or caller.role == "anon":
+            return f"ip:{request.client_ip}", self._settings.anonymous_per_minute
+        if caller.is_key:
+            return "", 0
+        return f"user:{caller.user_id or caller.role}", self._settings.user_per_minute
+
+    def _caller(self, request: Request) -> Caller | None:
+        try:
+            return self._authoriser.authorise(request.headers, request.query_string)
+        except AccessError:
+            return None
+
+    def _is_exempt(self, client_ip: str) -> bool:
+        if self._trusts_header:
+            return False
+        try:
+            return ip_address(client_ip).is_loopback
+        except ValueError:
+            return False

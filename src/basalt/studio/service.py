@@ -1,0 +1,128 @@
+"""The console's pages and who may see them.
+
+On a development machine the console is open to browsers on the machine itself; anybody else needs the secret
+key. "On the machine itself"
+is taken strictly, because web pages can make a browser ask 127.0.0.1 too: the request names a loopback host
+(no DNS rebinding), comes
+from no other origin and through no proxy.
+"""
+
+from dataclasses import asdict
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, PackageLoader
+
+from basalt.access import AccessError, Authoriser
+from basalt.config import Settings
+from basalt.errors import BasaltError
+from basalt.http import Request, Response, Route, RouteTable, json_response
+from basalt.postgres import DatabaseAccess, open_pool
+from basalt.senders import load_inbox
+
+MAX_MESSAGES = 500
+SECURITY_HEADERS = [
+    (b"content-type", b"text/html; charset=utf-8"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'none'",
+    ),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class StudioService:
+    """Reads as `service_role` through the pool of the authenticator's login."""
+
+    def __init__(self, settings: Settings, authoriser: Authoriser, access: DatabaseAccess) -> None:
+        self._settings = settings
+        self._authoriser = authoriser
+        self._pool = open_pool(access.conninfo("postgres"), max_size=2, name="studio")
+        self._templates = Environment(loader=PackageLoader("basalt.studio"), autoescape=True)
+        self.routes = RouteTable(
+            [
+                Route("GET", "/", "operator", self._show_home),
+                Route("GET", "/inbox", "operator", self._show_inbox),
+                Route("GET", "/inbox.json", "operator", self._list_inbox),
+            ]
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def respond(self, request: Request) -> Response:
+        found = self.routes.match(request.method, request.raw_path)
+        if found is None:
+            raise BasaltError("not_found", 404, "The console has no such page")
+        self._check_access(request)
+        route, segments = found
+        response: Response = await route.handler(request, **segments)
+        return response
+
+    async def _show_home(self, request: Request) -> Response:
+        functions = self._settings.supabase_dir / "functions"
+        names = sorted(path.parent.name for path in functions.glob("*/index.py"))
+        return self._page("home.html", settings=self._settings, functions=names)
+
+    async def _show_inbox(self, request: Request) -> Response:
+        messages = await load_inbox(self._pool, to=_first(request, "to"), limit=MAX_MESSAGES)
+        return self._page("inbox.html", settings=self._settings, messages=messages)
+
+    async def _list_inbox(self, request: Request) -> Response:
+        limit = _first(request, "limit", "50")
+        if not limit.isdecimal() or not 1 <= int(limit) <= MAX_MESSAGES:
+            raise BasaltError("invalid_limit", 400, f"limit is a whole number from 1 to {MAX_MESSAGES}")
+        messages = await load_inbox(self._pool, to=_first(request, "to"), limit=int(limit))
+        return json_response({"messages": [asdict(message) for message in messages]})
+
+    def _page(self, template: str, **values: Any) -> Response:
+        html = self._templates.get_template(template).render(**values)
+        return Response(200, list(SECURITY_HEADERS), html.encode())
+
+    def _check_access(self, request: Request) -> None:
+        if self._has_secret_key(request) or _is_from_this_machine(request):
+            return
+        raise BasaltError(
+            "console_forbidden",
+            403,
+            "The console is open to a browser on this machine only",
+            hint="Send the secret key in the `apikey` header",
+        )
+
+    def _has_secret_key(self, request: Request) -> bool:
+        try:
+            return self._authoriser.authorise(request.headers).role == "service_role"
+        except AccessError:
+            return False
+
+
+def _first(request: Request, name: str, default: Any = None) -> Any:
+    return next((value for key, value in request.query() if key == name), default)
+
+
+def _is_from_this_machine(request: Request) -> bool:
+    headers = request.headers
+    is_direct = "x-forwarded-for" not in headers and "forwarded" not in headers
+    is_same_site = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+    return (
+        is_direct
+        and is_same_site
+        and "origin" not in headers
+        and _is_loopback(request.client_ip)
+        and _is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
