@@ -29,7 +29,8 @@ _COPY_END = re.compile(r"^\\\.[ \t\r]*(?:\n|\Z)", re.MULTILINE)
 # Words are taken whole: the `$` in `a$b$` opens nothing, and an `e` opens an escape string only where a
 # word begins. What the end of the text cuts off matches nothing.
 _PLAIN = r"""[^\w'"$;()/\-]++|(?![eE]')\w[\w$]*+|-(?!-)|/(?!\*)|\$(?!\w*\$|\w*\Z)"""
-_QUOTED = r"""[eE]'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+'|'[^']*+(?:''[^']*+)*+'|"[^"]*+(?:""[^"]*+)*+""""
+_STRING = r"""[eE]'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+'|'[^']*+(?:''[^']*+)*+'"""
+_QUOTED = _STRING + r'|"[^"]*+(?:""[^"]*+)*+"'
 _OTHER = r"""--[^\n]*+(?=\n)|(?P<block>/\*)|(?P<dollar>\$(?:[^\W\d]\w*+)?\$)|(?P<mark>[;()])|\$"""
 _TOKEN = re.compile(f"(?:{_PLAIN}|{_QUOTED})++|{_OTHER}", re.DOTALL)
 _ROUTINE_TOKEN = re.compile(f"(?P<words>(?:{_PLAIN})++)|{_QUOTED}|{_OTHER}", re.DOTALL)
