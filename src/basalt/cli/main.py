@@ -1,0 +1,45 @@
+"""The command tree, and how errors leave it: one message on standard error and an exit code that means something.
+
+0 done · 1 it failed · 2 wrong usage · 3 the project is not running · 130 interrupted.
+"""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from basalt.cli.db import db
+from basalt.cli.keys import keys
+from basalt.cli.projects import init, start, status, stop
+from basalt.errors import BasaltError
+
+app = typer.Typer(
+    name="basalt",
+    help="A complete app backend: the Supabase contract over a real PostgreSQL, by one command.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(start)
+app.command()(status)
+app.command()(stop)
+app.command()(init)
+app.command()(keys)
+app.add_typer(db, name="db")
+
+
+def main() -> None:
+    try:
+        app()
+    except BasaltError as error:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(f"[bold red]Error:[/] {_escape(error.message)}")
+        if error.hint:
+            console.print(f"[dim]{_escape(error.hint)}[/]")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,269 @@
+"""Starts the processes of a project, watches them, restarts what dies, and stops them in order.
+
+The start: lock → ports → keys → PostgreSQL → bootstrap → migrations and seeds → gateway. A lock held by the running supervisor (not a pid
+file, which outlives a `kill -9`) says whether a project runs; the gateway's standard input ends with us, so no child outlives us.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from basalt import observe
+from basalt.access import ProjectKeys, load_project_keys
+from basalt.config import Settings
+from basalt.errors import BasaltError
+from basalt.postgres import DatabaseAccess, PrivateCluster, access_from_url, apply_bootstrap, list_wanted_extensions
+from basalt.project import migrate
+
+READY_LIMIT_S = 30.0
+WATCH_INTERVAL_S = 0.5
+FIRST_BACK_OFF_S = 0.5
+LONGEST_BACK_OFF_S = 10.0
+STEADY_S = 30.0  # a process that ran so long starts again without back-off
+
+Progress = Callable[[str], None]
+
+
+class StartError(BasaltError):
+    """The project cannot be started; the message is one clear sentence."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__("start_failed", 500, message, hint=hint)
+
+
+@dataclass(frozen=True)
+class RunningProject:
+    """What a start prints and `basalt status` shows. Times are Unix seconds."""
+
+    pid: int
+    api_url: str
+    studio_url: str | None
+    database_url: str
+    started_at: float
+
+
+async def supervise(
+    settings: Settings, *, on_progress: Progress, on_ready: Callable[[RunningProject, ProjectKeys], None]
+) -> None:
+    """Run the project until SIGINT or SIGTERM. Raises BasaltError when it cannot start; whatever was started is stopped again."""
+    with hold_project(settings.state_dir) as state_file:
+        check_port_free(settings.api.host, settings.api.port)
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signal_number, stopping.set)
+        keys = load_project_keys(settings.state_dir, settings)
+        cluster = None if settings.db.url else _private_cluster(settings)
+        try:
+            access = await asyncio.to_thread(prepare_database, settings, cluster, on_progress)
+            if stopping.is_set():
+                return
+            on_progress("Starting the gateway")
+            gateway = _Gateway(settings)
+            try:
+                await gateway.start()
+                await gateway.wait_ready(settings, stopping)
+                running = _describe(settings, access)
+                _write_state(state_file, running)
+                if not stopping.is_set():
+                    on_ready(running, keys)
+                await _watch(gateway, cluster, stopping)
+            finally:
+                on_progress("Stopping")
+                await gateway.stop(settings.basalt.drain_timeout_s + 5)
+        finally:
+            if cluster is not None:
+                await asyncio.to_thread(cluster.stop)
+
+
+def prepare_database(settings: Settings, cluster: PrivateCluster | None, on_progress: Progress) -> DatabaseAccess:
+    """A database that runs and holds the contract, the project's migrations and its seeds. `cluster` is None for an external one."""
+    if cluster is not None:
+        on_progress("Starting PostgreSQL")
+        access = cluster.ensure()
+    else:
+        assert settings.db.url is not None
+        access = access_from_url(settings.db.url, settings.state_dir)
+    on_progress("Preparing the database")
+    apply_bootstrap(access)
+    if settings.db.migrations.enabled:
+        migrate(access, settings, on_progress=on_progress)
+    return access
+
+
+def _private_cluster(settings: Settings) -> PrivateCluster:
+    wanted = list_wanted_extensions(settings.supabase_dir)
+    return PrivateCluster(settings.state_dir, port=settings.db.port, wanted_extensions=wanted)
+
+
+def _describe(settings: Settings, access: DatabaseAccess) -> RunningProject:
+    return RunningProject(
+        pid=os.getpid(),
+        api_url=settings.api_url,
+        studio_url=f"{settings.api_url}/studio" if settings.studio.enabled else None,
+        database_url=access.url("postgres"),
+        started_at=time.time(),
+    )
+
+
+async def _watch(gateway: "_Gateway", cluster: PrivateCluster | None, stopping: asyncio.Event) -> None:
+    """Until told to stop: whoever died is started again, with a growing pause when it dies at once."""
+    back_off_s = FIRST_BACK_OFF_S
+    while not stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), WATCH_INTERVAL_S)
+            return
+        if cluster is not None and not await asyncio.to_thread(cluster.is_running):
+            observe.event("postgres_died", level="error", log=str(cluster.log_file))
+            await _restart("postgres", asyncio.to_thread(cluster.ensure))
+        if not gateway.is_alive():
+            back_off_s = FIRST_BACK_OFF_S if gateway.age_s() > STEADY_S else min(back_off_s * 2, LONGEST_BACK_OFF_S)
+            observe.event("gateway_died", level="error", exit_code=gateway.exit_code(), again_in_s=back_off_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), back_off_s)
+                return
+            await _restart("gateway", gateway.start())
+
+
+async def _restart(name: str, start: Any) -> None:
+    try:
+        await start
+        observe.event(f"{name}_restarted")
+    except (BasaltError, OSError) as error:
+        observe.event(f"{name}_restart_failed", level="error", error=error)
+
+
+class _Gateway:
+    """The gateway's process. A pipe as its standard input ends when we die, however we die."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._command = [
+            sys.executable,
+            "-m",
+            "basalt.gateway",
+            str(settings.project_dir),
+            "--exit-with-stdin",
+        ]
+        self._process: asyncio.subprocess.Process | None = None
+        self._started_at = 0.0
+
+    async def start(self) -> None:
+        self._started_at = time.monotonic()
+        # A session of its own: Ctrl-C in the terminal is for the supervisor, which stops the others in order.
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=asyncio.subprocess.PIPE, start_new_session=True
+        )
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def exit_code(self) -> int | None:
+        return self._process.returncode if self._process else None
+
+    def age_s(self) -> float:
+        return time.monotonic() - self._started_at
+
+    async def wait_ready(self, settings: Settings, stopping: asyncio.Event) -> None:
+        """Until `/ready` answers. Raises StartError when the process ends first or time is up."""
+        url = f"http://{settings.api.host}:{settings.api.port}/ready"
+        deadline = time.monotonic() + READY_LIMIT_S
+        while not stopping.is_set() and time.monotonic() < deadline:
+            if not self.is_alive():
+                raise StartError("The gateway ended while it started; its last lines say why")
+            if await asyncio.to_thread(_answers, url):
+                return
+            await asyncio.sleep(0.05)
+        if not stopping.is_set():
+            raise StartError(f"The gateway did not answer within {READY_LIMIT_S:.0f} seconds")
+
+    async def stop(self, limit_s: float) -> None:
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), limit_s)
+        except TimeoutError:
+            observe.event("gateway_killed", level="warning", after_s=limit_s)
+            self._process.kill()
+            await self._process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  our own loopback address
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def hold_project(state_dir: Path) -> Iterator[IO[str]]:
+    """Hold the project's lock; only one supervisor or reset works on a project. Raises StartError when another holds it, or when the
+    folder cannot be written."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (state_dir / "run").mkdir(exist_ok=True)
+        file = (state_dir / "run" / "supervisor.json").open("a+", encoding="utf-8")
+    except OSError as exc:
+        raise StartError(f"{state_dir} cannot be written: {exc.strerror}") from exc
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            running = find_running(state_dir)
+            who = f" (process {running.pid}, {running.api_url})" if running else ""
+            raise StartError(f"This project is already running{who}", hint="`basalt stop` ends it") from exc
+        file.truncate(0)
+        try:
+            yield file
+        finally:
+            file.truncate(0)
+
+
+def find_running(state_dir: Path) -> RunningProject | None:
+    """What a running supervisor wrote about itself; None when none holds the lock. A file left by a killed one counts for nothing."""
+    try:
+        with (state_dir / "run" / "supervisor.json").open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return RunningProject(**json.loads(file.read() or "null"))
+    except (OSError, TypeError, ValueError):
+        return None
+    return None
+
+
+def _write_state(file: IO[str], running: RunningProject) -> None:
+    file.seek(0)
+    file.truncate(0)
+    json.dump(vars(running), file)
+    file.flush()
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Raises StartError when something else listens there, or the address is not ours."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"Port {port} on {host} is in use by another program",
+                hint="Stop it, or set api.port in supabase/config.toml (or SUPABASE_API_PORT)",
+            ) from exc
+        raise StartError(f"The gateway cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
