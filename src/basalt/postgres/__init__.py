@@ -1,6 +1,6 @@
 """Everything between Basalt and PostgreSQL: the private cluster, the bootstrap of the database contract, extensions."""
 
-from basalt.postgres.access import DatabaseAccess, access_from_url
+from basalt.postgres.access import DatabaseAccess, access_from_url, load_access
 from basalt.postgres.bootstrap import BootstrapError, BootstrapReport, apply_bootstrap
 from basalt.postgres.cluster import ClusterError, PrivateCluster
 from basalt.postgres.extensions import ExtensionPolicy, debian_package, extension_policy
@@ -20,4 +20,5 @@ __all__ = [
     "debian_package",
     "extension_policy",
     "find_postgres",
+    "load_access",
 ]
