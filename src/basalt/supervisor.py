@@ -1,7 +1,9 @@
 """Starts the processes of a project, watches them, restarts what dies, and stops them in order.
 
-The start: lock → ports → keys → PostgreSQL → bootstrap → migrations and seeds → gateway. A lock held by the running supervisor (not a pid
-file, which outlives a `kill -9`) says whether a project runs; the gateway's standard input ends with us, so no child outlives us.
+The start: lock → ports → keys → PostgreSQL → bootstrap → migrations and seeds → gateway. A lock held by the
+running supervisor (not a pid
+file, which outlives a `kill -9`) says whether a project runs; the gateway's standard input ends with us, so
+no child outlives us.
 """
 
 import asyncio
@@ -25,10 +27,17 @@ from basalt import observe
 from basalt.access import ProjectKeys, load_project_keys
 from basalt.config import Settings
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess, PrivateCluster, access_from_url, apply_bootstrap, list_wanted_extensions
+from basalt.postgres import (
+    DatabaseAccess,
+    PrivateCluster,
+    access_from_url,
+    apply_bootstrap,
+    list_wanted_extensions,
+)
 from basalt.project import migrate
 
 READY_LIMIT_S = 30.0
+PORT_LIMIT_S = 8.0  # longer than a gateway drains
 WATCH_INTERVAL_S = 0.5
 FIRST_BACK_OFF_S = 0.5
 LONGEST_BACK_OFF_S = 10.0
@@ -58,9 +67,10 @@ class RunningProject:
 async def supervise(
     settings: Settings, *, on_progress: Progress, on_ready: Callable[[RunningProject, ProjectKeys], None]
 ) -> None:
-    """Run the project until SIGINT or SIGTERM. Raises BasaltError when it cannot start; whatever was started is stopped again."""
+    """Run the project until SIGINT or SIGTERM. Raises BasaltError when it cannot start; whatever was started
+    is stopped again."""
     with hold_project(settings.state_dir) as state_file:
-        check_port_free(settings.api.host, settings.api.port)
+        await check_port_free(settings.api.host, settings.api.port)
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -89,8 +99,11 @@ async def supervise(
                 await asyncio.to_thread(cluster.stop)
 
 
-def prepare_database(settings: Settings, cluster: PrivateCluster | None, on_progress: Progress) -> DatabaseAccess:
-    """A database that runs and holds the contract, the project's migrations and its seeds. `cluster` is None for an external one."""
+def prepare_database(
+    settings: Settings, cluster: PrivateCluster | None, on_progress: Progress
+) -> DatabaseAccess:
+    """A database that runs and holds the contract, the project's migrations and its seeds. `cluster` is None
+    for an external one."""
     if cluster is not None:
         on_progress("Starting PostgreSQL")
         access = cluster.ensure()
@@ -130,7 +143,9 @@ async def _watch(gateway: "_Gateway", cluster: PrivateCluster | None, stopping: 
             observe.event("postgres_died", level="error", log=str(cluster.log_file))
             await _restart("postgres", asyncio.to_thread(cluster.ensure))
         if not gateway.is_alive():
-            back_off_s = FIRST_BACK_OFF_S if gateway.age_s() > STEADY_S else min(back_off_s * 2, LONGEST_BACK_OFF_S)
+            back_off_s = (
+                FIRST_BACK_OFF_S if gateway.age_s() > STEADY_S else min(back_off_s * 2, LONGEST_BACK_OFF_S)
+            )
             observe.event("gateway_died", level="error", exit_code=gateway.exit_code(), again_in_s=back_off_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), back_off_s)
@@ -211,7 +226,8 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def hold_project(state_dir: Path) -> Iterator[IO[str]]:
-    """Hold the project's lock; only one supervisor or reset works on a project. Raises StartError when another holds it, or when the
+    """Hold the project's lock; only one supervisor or reset works on a project. Raises StartError when
+    another holds it, or when the
     folder cannot be written."""
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -234,7 +250,8 @@ def hold_project(state_dir: Path) -> Iterator[IO[str]]:
 
 
 def find_running(state_dir: Path) -> RunningProject | None:
-    """What a running supervisor wrote about itself; None when none holds the lock. A file left by a killed one counts for nothing."""
+    """What a running supervisor wrote about itself; None when none holds the lock. A file left by a killed
+    one counts for nothing."""
     try:
         with (state_dir / "run" / "supervisor.json").open("r+", encoding="utf-8") as file:
             try:
@@ -253,17 +270,32 @@ def _write_state(file: IO[str], running: RunningProject) -> None:
     file.flush()
 
 
-def check_port_free(host: str, port: int) -> None:
-    """Raises StartError when something else listens there, or the address is not ours."""
+async def check_port_free(host: str, port: int) -> None:
+    """Raises StartError when something else listens there, or the address is not ours. A gateway whose
+    supervisor was killed is
+    given the time to end its open requests."""
+    deadline = time.monotonic() + PORT_LIMIT_S
+    while (problem := _bind_problem(host, port)) is not None:
+        if problem.errno != errno.EADDRINUSE:
+            raise StartError(
+                f"The gateway cannot listen on {host}:{port}: {problem.strerror or problem}"
+            ) from problem
+        if time.monotonic() > deadline or not await asyncio.to_thread(
+            _answers, f"http://{host}:{port}/health"
+        ):
+            raise StartError(
+                f"Port {port} on {host} is in use by another program",
+                hint="Stop it, or set api.port in supabase/config.toml (or SUPABASE_API_PORT)",
+            ) from problem
+        await asyncio.sleep(0.2)
+
+
+def _bind_problem(host: str, port: int) -> OSError | None:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            raise StartError(
-                f"Port {port} on {host} is in use by another program",
-                hint="Stop it, or set api.port in supabase/config.toml (or SUPABASE_API_PORT)",
-            ) from exc
-        raise StartError(f"The gateway cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
+    except OSError as problem:
+        return problem
+    return None

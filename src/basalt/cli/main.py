@@ -1,4 +1,5 @@
-"""The command tree, and how errors leave it: one message on standard error and an exit code that means something.
+"""The command tree, and how errors leave it: one message on standard error and an exit code that means
+something.
 
 0 done · 1 it failed · 2 wrong usage · 3 the project is not running · 130 interrupted.
 """

@@ -25,14 +25,18 @@ STOP_LIMIT_S = 30.0
 def start(directory: Directory = Path(), as_json: AsJson = False) -> None:
     """Start a project in the foreground: PostgreSQL, migrations, seeds, gateway. Ctrl-C stops it."""
     settings = load_project(directory)
-    observe.configure(process="supervisor", level=settings.basalt.log_level, log_format=settings.basalt.log_format)
+    observe.configure(
+        process="supervisor", level=settings.basalt.log_level, log_format=settings.basalt.log_format
+    )
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     _report_keys_without_effect(settings, console)
 
     def ready(running: RunningProject, keys: ProjectKeys) -> None:
         _print_project(running, keys, as_json=as_json)
 
-    asyncio.run(supervise(settings, on_progress=lambda text: console.print(f"[dim]{text} …[/]"), on_ready=ready))
+    asyncio.run(
+        supervise(settings, on_progress=lambda text: console.print(f"[dim]{text} …[/]"), on_ready=ready)
+    )
 
 
 def status(directory: Directory = Path(), as_json: AsJson = False) -> None:
@@ -56,7 +60,9 @@ def stop(directory: Directory = Path()) -> None:
     deadline = time.monotonic() + STOP_LIMIT_S
     while find_running(settings.state_dir) is not None:
         if time.monotonic() > deadline:
-            raise BasaltError("stop_timeout", 500, f"Process {running.pid} did not end within {STOP_LIMIT_S:.0f} seconds")
+            raise BasaltError(
+                "stop_timeout", 500, f"Process {running.pid} did not end within {STOP_LIMIT_S:.0f} seconds"
+            )
         time.sleep(0.05)
     typer.echo("Stopped.")
 

@@ -12,8 +12,7 @@ from basalt import observe
 from basalt.errors import BasaltError, render_error
 from basalt.gateway.cors import is_preflight, preflight_response, with_cors
 from basalt.gateway.limits import RequestLimits
-from basalt.http import Headers, Request, Response, json_response
-from basalt.http.request import ClientDisconnectedError
+from basalt.http import ClientDisconnectedError, Headers, Request, Response, json_response
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

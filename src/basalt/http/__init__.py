@@ -4,8 +4,17 @@ The gateway turns ASGI into a `Request`, a service answers with a `Response`, th
 """
 
 from basalt.http.headers import Headers
-from basalt.http.request import Request
+from basalt.http.request import ClientDisconnectedError, Request
 from basalt.http.response import Response, json_response
 from basalt.http.routes import Handler, Route, RouteTable
 
-__all__ = ["Handler", "Headers", "Request", "Response", "Route", "RouteTable", "json_response"]
+__all__ = [
+    "ClientDisconnectedError",
+    "Handler",
+    "Headers",
+    "Request",
+    "Response",
+    "Route",
+    "RouteTable",
+    "json_response",
+]

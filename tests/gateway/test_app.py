@@ -1,0 +1,195 @@
+"""The gateway over real HTTP, in front of a small service that tells what reached it."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+import uvicorn
+
+from basalt.access import Authoriser, ProjectKeys, load_project_keys
+from basalt.config import RateLimitSettings, load_settings
+from basalt.errors import BasaltError
+from basalt.gateway import Gateway
+from basalt.gateway.limits import RequestLimits
+from basalt.http import Request, Response, json_response
+
+
+class Echo:
+    """Answers with what it was asked; some paths misbehave."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def respond(self, request: Request) -> Response:
+        if request.path == "/crash":
+            raise RuntimeError("the password is hunter2")
+        if request.path == "/refuse":
+            raise BasaltError("teapot", 418, "No coffee", details={"pot": 1}, hint="Ask for tea")
+        if request.path == "/stream":
+            return Response(200, [], self._chunks())
+        body = await request.body()
+        return json_response(
+            {
+                "path": request.path,
+                "raw": request.raw_path,
+                "prefix": request.prefix,
+                "bytes": len(body),
+                "id": request.request_id,
+            }
+        )
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> ProjectKeys:
+    settings = load_settings(tmp_path, {})
+    return load_project_keys(settings.state_dir, settings)
+
+
+@pytest.fixture
+async def client(keys: ProjectKeys) -> AsyncIterator[httpx2.AsyncClient]:
+    limits = RequestLimits(
+        RateLimitSettings(anonymous_per_minute=3, user_per_minute=5), Authoriser(keys), trusts_header=True
+    )
+    gateway = Gateway(
+        {"/rest/v1": Echo()},
+        limits,
+        base_url="http://api.test",
+        max_body_bytes=1000,
+        client_address_header="x-real-ip",
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(gateway, lifespan="on", log_config=None, ws="none"))
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with httpx2.AsyncClient(base_url=url, headers={"apikey": keys.secret_key}) as http:
+        yield http
+    server.should_exit = True
+    await running
+    listener.close()
+
+
+async def test_a_service_sees_its_path_without_the_prefix(client: httpx2.AsyncClient) -> None:
+    answer = (await client.post("/rest/v1/a%20b", content=b"xyz")).json()
+    assert answer["path"] == "/a b"
+    assert answer["raw"] == "/a%20b"
+    assert answer["bytes"] == 3
+
+
+@pytest.mark.req("P16")
+async def test_errors_have_the_structured_shape(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/rest/v1/refuse", headers={"x-request-id": "abc-1"})
+    error = answer.json()["error"]
+    assert answer.status_code == 418
+    assert error.pop("timestamp").endswith("Z")
+    assert error == {
+        "code": "teapot",
+        "message": "No coffee",
+        "details": {"pot": 1},
+        "hint": "Ask for tea",
+        "requestId": "abc-1",
+    }
+
+
+@pytest.mark.req("P16")
+async def test_an_unexpected_exception_tells_nothing_but_the_request_id(
+    client: httpx2.AsyncClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answer = await client.get("/rest/v1/crash")
+    assert answer.status_code == 500
+    assert "hunter2" not in answer.text
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    logged = next(line for line in lines if line["event"] == "request_crashed")
+    assert logged["request_id"] == answer.json()["error"]["requestId"]
+    assert "hunter2" in logged["traceback"]
+
+
+@pytest.mark.req("P16")
+async def test_the_request_id_is_taken_over_when_harmless_and_made_otherwise(
+    client: httpx2.AsyncClient,
+) -> None:
+    taken = await client.get("/rest/v1/x", headers={"x-request-id": "my.id-7"})
+    made = await client.get("/rest/v1/x", headers={"x-request-id": "evil\tid {}"})
+    assert taken.headers["x-request-id"] == taken.json()["id"] == "my.id-7"
+    assert len(made.headers["x-request-id"]) == 32
+
+
+async def test_unknown_paths_are_404(client: httpx2.AsyncClient) -> None:
+    for path in ("/", "/rest", "/rest/v2/x", "/rest/v1x", "/nothing", "//rest/v1"):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), path
+
+
+async def test_a_body_over_the_limit_is_refused_announced_or_not(client: httpx2.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 100
+
+    announced = await client.post("/rest/v1/x", content=b"x" * 1001)
+    streamed = await client.post("/rest/v1/x", content=chunks())
+    for answer in (announced, streamed):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
+
+
+async def test_paths_that_are_not_utf8_or_hold_nul_are_400(client: httpx2.AsyncClient) -> None:
+    for path in ("/rest/v1/%ff", "/rest/v1/a%00b"):
+        assert (await client.get(path)).status_code == 400
+
+
+async def test_a_preflight_is_answered_by_the_gateway(client: httpx2.AsyncClient) -> None:
+    asked = {
+        "origin": "https://app.test",
+        "access-control-request-method": "PATCH",
+        "access-control-request-headers": "x-own",
+    }
+    answer = await client.request("OPTIONS", "/rest/v1/crash", headers=asked)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-headers"] == "x-own"
+    assert "PATCH" in answer.headers["access-control-allow-methods"]
+
+
+async def test_other_origins_may_read_answers_and_errors(client: httpx2.AsyncClient) -> None:
+    for path in ("/rest/v1/x", "/rest/v1/refuse", "/rest/v1/crash"):
+        answer = await client.get(path, headers={"origin": "https://app.test"})
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "Content-Range" in answer.headers["access-control-expose-headers"]
+
+
+async def test_a_streamed_answer_arrives_whole(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/rest/v1/stream")).text == "one two"
+
+
+@pytest.mark.req("P15")
+async def test_requests_without_a_user_are_limited_by_address(
+    client: httpx2.AsyncClient, keys: ProjectKeys
+) -> None:
+    async def ask(address: str, **headers: str) -> httpx2.Response:
+        return await client.get("/rest/v1/x", headers={"x-real-ip": address, **headers})
+
+    anonymous = [await ask("203.0.113.7", apikey=keys.anon_key) for _ in range(4)]
+    assert [answer.status_code for answer in anonymous] == [200, 200, 200, 429]
+    assert 1 <= int(anonymous[3].headers["retry-after"]) <= 20
+    assert anonymous[3].json()["error"]["code"] == "rate_limit_exceeded"
+    assert (await ask("203.0.113.8", apikey=keys.anon_key)).status_code == 200
+    assert (await ask("203.0.113.7", apikey=keys.secret_key)).status_code == 200
+
+
+@pytest.mark.req("P15")
+async def test_users_are_limited_by_user(client: httpx2.AsyncClient, keys: ProjectKeys) -> None:
+    def headers(user: str) -> dict[str, str]:
+        return {"authorization": "Bearer " + keys.sign({"sub": user, "role": "authenticated"})}
+
+    statuses = [(await client.get("/rest/v1/x", headers=headers("one"))).status_code for _ in range(6)]
+    assert statuses == [200] * 5 + [429]
+    assert (await client.get("/rest/v1/x", headers=headers("two"))).status_code == 200

@@ -1,0 +1,37 @@
+"""Rate limits in memory."""
+
+import pytest
+
+from basalt import kv
+from basalt.kv import RateLimiter
+
+
+@pytest.mark.req("P15")
+def test_a_burst_up_to_the_limit_passes_and_the_next_one_waits() -> None:
+    limiter = RateLimiter()
+    answers = [limiter.take("a", 60, 60, now=1000.0) for _ in range(61)]
+    assert answers[:60] == [None] * 60
+    assert answers[60] == pytest.approx(1.0)
+
+
+@pytest.mark.req("P15")
+def test_a_refused_request_costs_nothing() -> None:
+    limiter = RateLimiter()
+    for _ in range(100):
+        limiter.take("a", 1, 60, now=1000.0)
+    assert limiter.take("a", 1, 60, now=1060.0) is None
+
+
+@pytest.mark.req("P15")
+def test_keys_do_not_share_a_limit() -> None:
+    limiter = RateLimiter()
+    assert limiter.take("a", 1, 60, now=1.0) is None
+    assert limiter.take("b", 1, 60, now=1.0) is None
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv, "MAX_KEYS", 100)
+    limiter = RateLimiter()
+    for number in range(1000):
+        limiter.take(str(number), 10, 60, now=5.0)
+    assert len(limiter._full_at) <= 100
