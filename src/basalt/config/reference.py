@@ -1,0 +1,74 @@
+"""The settings as a page of documentation: `python -m basalt.config.reference >
+docs/reference/settings.md`."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from basalt.config.load import SECTIONS
+from basalt.config.settings import FunctionSettings
+
+INTRODUCTION = """\
+# Settings
+
+Basalt reads `supabase/config.toml` with the keys of the Supabase CLI; what is its own stands under `[basalt]`.
+A value `"env(NAME)"` is looked up in the environment and in `.env`. Any key can be overridden by the environment:
+`SUPABASE_` and the key in capitals with underscores (`SUPABASE_API_PORT`), or `BASALT_…` for those of
+`[basalt]`. `DATABASE_URL` is `db.url`; `BASALT_STATE_DIR` moves the `.basalt/` folder.
+
+A duration is a number of seconds or a text such as `"1m30s"`, a size a number of bytes or a text such as
+`"50MiB"`. A bad value stops the start with a message that names file, key and reason; an unknown key is
+reported once.
+
+This page is printed from the source by `python -m basalt.config.reference`.
+"""
+
+
+def render_reference() -> str:
+    """The whole page as Markdown."""
+    parts = [INTRODUCTION]
+    for name, kind in [*SECTIONS.items(), ("functions.NAME", FunctionSettings)]:
+        parts += _render_section(name, kind)
+    return "\n".join(parts)
+
+
+def _render_section(name: str, kind: type) -> Iterator[str]:
+    types = get_type_hints(kind)
+    plain = [spec for spec in fields(kind) if not is_dataclass(types[spec.name])]
+    if plain:
+        yield f"## [{name}]\n\n| key | default | meaning |\n| --- | --- | --- |"
+        yield "\n".join(_render_row(spec, types[spec.name]) for spec in plain) + "\n"
+    for spec in fields(kind):
+        if is_dataclass(types[spec.name]):
+            yield from _render_section(f"{name}.{spec.name}", types[spec.name])
+
+
+def _render_row(spec: "Field[Any]", hint: Any) -> str:
+    key = spec.metadata["key"] or re.sub("_(s|bytes)$", "", spec.name)
+    meaning = spec.metadata["doc"]
+    if get_origin(hint) is Literal:
+        meaning += f" One of {', '.join(f'`{option!r}`' for option in get_args(hint))}."
+    low, high = spec.metadata["low"], spec.metadata["high"]
+    if low is not None and high is not None:
+        meaning += f" From {low} to {high}."
+    elif low is not None and low > 0:
+        meaning += f" At least {low}."
+    return f"| `{key}` | {_render_default(spec)} | {meaning} |"
+
+
+def _render_default(spec: "Field[Any]") -> str:
+    default = spec.default
+    if default is MISSING or default is None:
+        return "–"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, tuple):
+        return "`[" + ", ".join(f'"{item}"' for item in default) + "]`"
+    if spec.name.endswith("_s") and isinstance(default, float):
+        return f"`{default:g}` s"
+    return f'`"{default}"`' if isinstance(default, str) else f"`{default}`"
+
+
+if __name__ == "__main__":
+    print(render_reference(), end="")
