@@ -1,24 +1,46 @@
 """Everything between Basalt and PostgreSQL: the private cluster, the bootstrap of the database contract, extensions."""
 
 from basalt.postgres.access import DatabaseAccess, access_from_url, load_access
-from basalt.postgres.bootstrap import BootstrapError, BootstrapReport, apply_bootstrap
+from basalt.postgres.bootstrap import BOOTSTRAP_DIR, BootstrapError, BootstrapReport, apply_bootstrap
 from basalt.postgres.cluster import ClusterError, PrivateCluster
 from basalt.postgres.extensions import ExtensionPolicy, debian_package, extension_policy
 from basalt.postgres.install import InstallError, PostgresInstall, find_postgres
+from basalt.postgres.migrations import (
+    MigrationFile,
+    MigrationReport,
+    MigrationStatus,
+    apply_migrations,
+    list_migrations,
+    list_wanted_extensions,
+    lock_migrations,
+)
+from basalt.postgres.scripts import MigrationError, Progress
+from basalt.postgres.seeds import apply_seeds
 
 __all__ = [
+    "BOOTSTRAP_DIR",
     "BootstrapError",
     "BootstrapReport",
     "ClusterError",
     "DatabaseAccess",
     "ExtensionPolicy",
     "InstallError",
+    "MigrationError",
+    "MigrationFile",
+    "MigrationReport",
+    "MigrationStatus",
     "PostgresInstall",
     "PrivateCluster",
+    "Progress",
     "access_from_url",
     "apply_bootstrap",
+    "apply_migrations",
+    "apply_seeds",
     "debian_package",
     "extension_policy",
     "find_postgres",
+    "list_migrations",
+    "list_wanted_extensions",
     "load_access",
+    "lock_migrations",
 ]

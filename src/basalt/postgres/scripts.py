@@ -1,0 +1,325 @@
+"""Running one file of SQL, a migration or a seed, as role `postgres`.
+
+A file is one transaction together with the row that records it, unless it says otherwise: by its own
+`commit`, by a statement that PostgreSQL refuses inside a transaction (`create index concurrently`), or by
+the comment `-- basalt: no-transaction` before its first statement. What goes wrong becomes a `MigrationError`
+that names the file, the line and the statement, and says what of the file stays.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+
+from basalt.errors import BasaltError
+from basalt.postgres.extension_statements import ExtensionStatements
+from basalt.postgres.statements import Statement, split_statements
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+# Commands to psql that change nothing in the database.
+HARMLESS_COMMANDS = frozenset(
+    ("c", "connect", "echo", "encoding", "pset", "qecho", "restrict", "set", "timing", "unrestrict", "unset")
+)
+
+_NO_TRANSACTION = re.compile(r"^--\s*basalt:\s*no[- ]transaction\s*$", re.MULTILINE | re.IGNORECASE)
+_DOLLAR_QUOTE = re.compile(r"\$(?:[^\W\d]\w*)?\$")
+_BLOCK_LINE = re.compile(r"PL/pgSQL function inline_code_block line (\d+)")
+_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
+
+RESET_SESSION = "reset role; reset all; discard temp"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step worth telling: `file` is its path below the project, `detail` a sentence."""
+
+    kind: Literal["applying", "applied", "seeding", "seeded", "skipped", "warning"]
+    file: str
+    detail: str = ""
+    duration_s: float = 0.0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class MigrationError(BasaltError):
+    """A migration or seed that could not be applied. `line` counts from 1 in `file`; `kept_line` is the line
+    up to which the file committed its own work, None when nothing of it stays."""
+
+    def __init__(
+        self,
+        file: str,
+        reason: str,
+        *,
+        line: int | None = None,
+        statement: str = "",
+        excerpt: str = "",
+        sqlstate: str | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+        kept_line: int | None = None,
+    ) -> None:
+        self.file, self.reason, self.line, self.statement = file, reason, line, statement
+        self.sqlstate, self.detail, self.kept_line = sqlstate, detail, kept_line
+        where = f"{file}, line {line}" if line else file
+        parts = [f"{where}: {reason}" + (f" ({sqlstate})" if sqlstate else "")]
+        parts += [
+            part for part in (excerpt, detail and f"Detail: {detail}", hint and f"Hint: {hint}") if part
+        ]
+        if kept_line is None:
+            parts.append("Nothing of this file was kept.")
+        else:
+            parts.append(f"What the file committed itself, up to line {kept_line}, stays.")
+        super().__init__(
+            "migration_failed",
+            500,
+            "\n".join(parts),
+            details={
+                "file": file,
+                "line": line,
+                "statement": statement,
+                "sqlstate": sqlstate,
+                "detail": detail,
+            },
+            hint=hint,
+        )
+
+
+def run_script(
+    connection: Connection,
+    path: Path,
+    *,
+    shown: str,
+    extensions: ExtensionStatements,
+    warn: Callable[[str], None],
+    record: Callable[[list[str]], None],
+    keep_sources: bool = True,
+) -> None:
+    """Runs the file at `path`; `shown` is its name in messages. `record` is called with the statements' texts
+    (none with `keep_sources=False`) inside the file's last transaction. The connection is in autocommit."""
+    connection.execute(RESET_SESSION.encode())
+    script = _Script(connection, shown, extensions, warn, keep_sources=keep_sources)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as source:
+            script.run(split_statements(source), record)
+    except UnicodeDecodeError as exc:
+        raise MigrationError(
+            shown, f"The file is not valid UTF-8: {exc.reason} at byte {exc.start}."
+        ) from exc
+    except OSError as exc:
+        raise MigrationError(shown, f"The file cannot be read: {exc.strerror}.") from exc
+    finally:
+        script.undo()
+
+
+class _Script:
+    """One run of one file. `is_open` says that a transaction is, `is_own` that the file began it itself."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        shown: str,
+        extensions: ExtensionStatements,
+        warn: Callable[[str], None],
+        *,
+        keep_sources: bool,
+    ) -> None:
+        self._connection = connection
+        self._shown = shown
+        self._extensions = extensions
+        self._warn = warn
+        self._sources: list[str] | None = [] if keep_sources else None
+        self._has_transactions = True
+        self._is_open = self._is_own = False
+        self._kept_line: int | None = None
+
+    def run(self, statements: Iterator[Statement], record: Callable[[list[str]], None]) -> None:
+        statement = following = next(statements, None)
+        if statement and _NO_TRANSACTION.search(statement.leading):
+            self._has_transactions = False
+        while statement := following:
+            if self._sources is not None:
+                self._sources.append(statement.source)
+            if statement.kind == "commit":
+                following = next(statements, None)
+                if following is None or following.kind == "comment":
+                    break
+                self._commit(statement)
+            else:
+                self._step(statement)
+                following = next(statements, None)
+        if following is not None and following is not statement and self._sources is not None:
+            self._sources.append(following.source)
+        self._finish(statement, record)
+
+    def undo(self) -> None:
+        """Ends what is still open, after an error."""
+        if not self._connection.closed and self._connection.info.transaction_status != 0:
+            self._connection.rollback()
+
+    def _step(self, statement: Statement) -> None:
+        match statement.kind:
+            case "comment":
+                return
+            case "psql":
+                self._pass_over(statement)
+            case "begin":
+                self._begin(statement)
+            case "rollback":
+                self._execute(statement)
+                self._is_open = self._is_own = False
+            case "standalone" if not self._is_own:
+                self._commit(statement)
+                self._execute(statement)
+                self._kept_line = statement.line
+            case "extension":
+                self._ensure_open()
+                self._change_extension(statement)
+            case _:
+                self._ensure_open()
+                self._execute(statement)
+                if not self._has_transactions and not self._is_own:
+                    self._kept_line = statement.line
+
+    def _begin(self, statement: Statement) -> None:
+        """The file's own `begin` takes over a transaction that is open already, as in a pipeline of the
+        Supabase CLI: what precedes it belongs to it."""
+        if not self._is_open:
+            self._execute(statement)
+        self._is_open = self._is_own = True
+
+    def _commit(self, statement: Statement) -> None:
+        if self._is_open:
+            self._send(b"commit", statement)
+            self._kept_line = statement.line
+        self._is_open = self._is_own = False
+
+    def _ensure_open(self) -> None:
+        if not self._is_open and self._has_transactions:
+            self._connection.execute(b"begin")
+            self._is_open = True
+
+    def _finish(self, last: Statement | None, record: Callable[[list[str]], None]) -> None:
+        if not self._is_open:
+            self._connection.execute(b"begin")
+        self._connection.execute(b"reset role")
+        record(self._sources or [])
+        self._send(b"commit", last or Statement("commit", 1, "commit"))
+
+    def _pass_over(self, statement: Statement) -> None:
+        command = statement.text[1:].split(maxsplit=1)[0] if statement.text[1:].strip() else ""
+        if command not in HARMLESS_COMMANDS:
+            raise self._error(
+                statement,
+                f"\\{command} is a command to psql, not SQL.",
+                hint="Write what it stands for as SQL; other files are included by migrations of their own.",
+            )
+
+    def _change_extension(self, statement: Statement) -> None:
+        decision = self._extensions.decide(statement.text)
+        if decision.error:
+            raise self._error(statement, decision.error, hint=decision.hint)
+        if decision.warning:
+            self._warn(f"{self._shown}, line {statement.line}: {decision.warning}")
+        if decision.is_run:
+            self._execute(statement)
+
+    def _execute(self, statement: Statement) -> None:
+        if "\0" in statement.text:
+            raise self._error(statement, "The statement contains a NUL character.")
+        if statement.copy_lines is None:
+            self._send(statement.text.encode(), statement)
+            return
+        try:
+            with self._connection.cursor() as cursor, cursor.copy(statement.text.encode()) as copy:
+                for piece in statement.copy_lines:
+                    copy.write(piece)
+        except psycopg.Error as exc:
+            raise self._postgres_error(statement, exc) from exc
+
+    def _send(self, sql: bytes, statement: Statement) -> None:
+        try:
+            self._connection.execute(sql)
+        except psycopg.Error as exc:
+            raise self._postgres_error(statement, exc) from exc
+
+    def _postgres_error(self, statement: Statement, exc: psycopg.Error) -> MigrationError:
+        diagnostic = exc.diag
+        return self._error(
+            statement,
+            diagnostic.message_primary or str(exc).strip(),
+            line=_line_of(statement, diagnostic),
+            sqlstate=diagnostic.sqlstate,
+            detail=diagnostic.message_detail,
+            hint=diagnostic.message_hint,
+        )
+
+    def _error(
+        self,
+        statement: Statement,
+        reason: str,
+        *,
+        line: int | None = None,
+        sqlstate: str | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+    ) -> MigrationError:
+        line = line or statement.line
+        return MigrationError(
+            self._shown,
+            reason,
+            line=line,
+            statement=shorten(statement.text),
+            excerpt=_excerpt(statement, line),
+            sqlstate=sqlstate,
+            detail=detail,
+            hint=hint,
+            kept_line=self._kept_line,
+        )
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """A statement on one line of at most `limit` characters.
+
+    >>> shorten("create table\\n  a (b int)"), shorten("select " + "x" * 20, limit=10)
+    ('create table a (b int)', 'select xx…')
+    """
+    line = " ".join(text[: limit * 10].split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _excerpt(statement: Statement, line: int) -> str:
+    """The statement's first line and the lines around the wrong one, each with its number."""
+    lines = statement.text.split("\n")
+    at = min(max(line - statement.line, 0), len(lines) - 1)
+    shown = sorted({0, *range(max(at - 1, 0), min(at + 2, len(lines)))})
+    out, previous = [], -1
+    for index in shown:
+        if index > previous + 1:
+            out.append("     ⋮")
+        text = lines[index].rstrip()
+        out.append(
+            f"{'>' if index == at else ' '}{statement.line + index:5} | {text[:160]}{'…' * (len(text) > 160)}"
+        )
+        previous = index
+    if previous < len(lines) - 1:
+        out.append("     ⋮")
+    return "\n".join(out)
+
+
+def _line_of(statement: Statement, diagnostic: psycopg.errors.Diagnostic) -> int:
+    """The line of the file that PostgreSQL means: by its position in the statement, in the body of a `do`
+    block, or in the data of a `copy`."""
+    if diagnostic.statement_position:
+        return statement.line_at(int(diagnostic.statement_position))
+    context = diagnostic.context or ""
+    if blocks := _BLOCK_LINE.findall(context):
+        quote = _DOLLAR_QUOTE.search(statement.text)
+        return statement.line_at(quote.end() + 1 if quote else 1) + int(blocks[-1]) - 1
+    if statement.kind == "copy" and (copied := _COPY_LINE.search(context)):
+        return statement.line + statement.text.count("\n") + int(copied.group(1))
+    return statement.line

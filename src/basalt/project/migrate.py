@@ -1,0 +1,42 @@
+"""Pending migrations, then seeds: what every start does to the database and what `basalt db up` is."""
+
+from collections.abc import Callable
+
+from basalt.config import Settings
+from basalt.postgres import DatabaseAccess, MigrationReport, Progress, apply_migrations, apply_seeds
+
+Tell = Callable[[str], None]
+
+
+def migrate(
+    access: DatabaseAccess, settings: Settings, *, on_progress: Tell | None = None
+) -> MigrationReport:
+    """Applies the pending migrations and the seeds that the database has not seen. `on_progress` receives one
+    line per step. Raises MigrationError; the files before the wrong one stay applied."""
+
+    def tell(progress: Progress) -> None:
+        if on_progress and (line := render_progress(progress)):
+            on_progress(line)
+
+    report = apply_migrations(access, settings.project_dir, on_progress=tell)
+    apply_seeds(access, settings, on_progress=tell)
+    return report
+
+
+def render_progress(progress: Progress) -> str:
+    """One line for people; empty for what need not be said.
+
+    >>> render_progress(Progress("applying", "supabase/migrations/1_a.sql"))
+    'Applying supabase/migrations/1_a.sql'
+    """
+    match progress.kind:
+        case "applying":
+            return f"Applying {progress.file}"
+        case "seeding":
+            return f"Seeding from {progress.file}"
+        case "skipped":
+            return f"Passing over {progress.file}: {progress.detail}"
+        case "warning":
+            return f"Warning: {progress.detail}"
+        case "applied" | "seeded":
+            return ""

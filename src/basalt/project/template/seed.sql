@@ -1,0 +1,1 @@
+-- Rows to begin with. Runs once, after the migrations, at the first start and after `basalt db reset`.
