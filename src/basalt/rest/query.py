@@ -1,14 +1,15 @@
 """What a request asks for, as plain data: the output of the parser and the input of the planner.
 
-The shapes follow the grammar that PostgREST 14 documents under "Tables and Views". Names are as the caller wrote
-them; nothing here has been checked against the schema cache yet.
+The shapes follow the grammar that PostgREST documents under "Tables and Views". Names are as the caller
+wrote them; nothing here has been checked against the schema cache yet.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 EmbedPath = tuple[str, ...]
-"""The embeds that lead to a place in the query, by alias or name: `()` is the root, `("actors", "films")` two levels down."""
+"""The embeds that lead to a place in the query, by alias or name: `()` is the root, `("actors", "films")`
+two levels down."""
 
 AggregateName = Literal["sum", "avg", "count", "max", "min"]
 JoinType = Literal["inner", "left"]
@@ -37,8 +38,8 @@ class FieldRef:
 
 @dataclass(frozen=True, slots=True)
 class SelectField:
-    """`alias:name->path::cast.aggregate()::aggregate_cast`; `name` is `*` for all columns, and `count()` alone has the
-    field name `*` with aggregate `count`."""
+    """`alias:name->path::cast.aggregate()::aggregate_cast`; `name` is `*` for all columns, and `count()`
+    alone has the field name `*` with aggregate `count`. A cast holds letters, digits, `_`, `$` and spaces."""
 
     field: FieldRef
     alias: str | None = None
@@ -73,6 +74,8 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class InList:
+    """`in.(a,"b,c")`; `in.()` is the one empty value `("",)`, which matches nothing."""
+
     values: tuple[str, ...]
 
 
@@ -98,8 +101,8 @@ Operation = Compare | InList | Is | IsDistinct | FullText
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """`not.` before the operator sets `negated`. On an embed itself (`actors=not.is.null`) `field.name` is the embed's
-    name or alias; the planner tells the two apart."""
+    """`not.` before the operator sets `negated`. On an embed itself (`actors=not.is.null`) `field.name` is
+    the embed's name or alias; the planner tells the two apart."""
 
     field: FieldRef
     operation: Operation
@@ -118,7 +121,8 @@ LogicTree = Logic | Filter
 
 @dataclass(frozen=True, slots=True)
 class OrderTerm:
-    """`field.desc.nullslast`; `relation` is set for an order by a to-one embed's column, `order=actors(name)`."""
+    """`field.desc.nullslast`; `relation` is set for an order by a to-one embed's column,
+    `order=actors(name)`."""
 
     field: FieldRef
     direction: Literal["asc", "desc"] | None = None
@@ -128,16 +132,22 @@ class OrderTerm:
 
 @dataclass(frozen=True, slots=True)
 class RowRange:
-    """`limit` None is no limit."""
+    """`limit` None is no limit. Below the root a range is as the caller wrote it: a negative one is left for
+    PostgreSQL to refuse, as PostgREST does."""
 
     offset: int = 0
     limit: int | None = None
 
 
+ALL_ROWS = RowRange()
+
+
 @dataclass(frozen=True, slots=True)
 class ParsedQuery:
-    """The query string, taken apart. `where` holds plain filters and logic trees alike, each with the embed it stands on;
-    `parameters` are the pairs a routine may take as arguments (names without a dot whose value need not parse as a filter)."""
+    """The query string, taken apart. `where` holds plain filters and logic trees alike, each with the embed
+    it stands on; `parameters` are the pairs of a GET or HEAD call whose value is no filter and that a routine
+    takes as arguments. `ranges` are those below the root: the root's is `ApiRequest.top_range`.
+    `canonical` is the query string with its pairs sorted, for `Content-Location`."""
 
     select: tuple[SelectItem, ...] = (SelectField(FieldRef("*")),)
     where: tuple[tuple[EmbedPath, LogicTree], ...] = ()
@@ -147,11 +157,13 @@ class ParsedQuery:
     on_conflict: tuple[str, ...] | None = None
     parameters: tuple[tuple[str, str], ...] = ()
     has_select: bool = False
+    canonical: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """`Prefer` of RFC 7240 with PostgREST's names; None is "not mentioned". `applied` lists what `Preference-Applied` says."""
+    """`Prefer` of RFC 7240 with PostgREST's names; None is "not mentioned". `invalid` are those that it does
+    not know, kept for the error under `handling=strict`."""
 
     resolution: Literal["merge-duplicates", "ignore-duplicates"] | None = None
     representation: Literal["full", "headers-only", "minimal"] | None = None
@@ -181,14 +193,40 @@ class RootTarget:
 
 Target = TableTarget | RoutineTarget | RootTarget
 Action = Literal["read", "insert", "upsert_one", "update", "delete", "call", "describe", "inspect"]
-"""`upsert_one` is PUT; `inspect` is OPTIONS."""
+"""`upsert_one` is PUT; `inspect` is OPTIONS; `describe` the root."""
+
+PayloadType = Literal["json", "csv", "form", "text", "xml", "binary"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """`application/vnd.pgrst.plan+json; for="text/csv"; options=analyze|verbose`."""
+
+    wanted: str
+    format: Literal["json", "text"]
+    options: tuple[Literal["analyze", "verbose", "settings", "buffers", "wal"], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRange:
+    """One entry of `Accept` in PostgREST's canonical spelling (`application/json`, `*/*`,
+    `application/vnd.pgrst.object+json;nulls=stripped`, or what the caller wrote if it knows no such type)."""
+
+    name: str
+    plan: PlanOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """A request understood as far as that goes without the schema cache. `payload` is the body as received (the planner and
-    PostgreSQL read it as `payload_type`); `payload_keys` are the keys of the first object, and `payload_rows` whether the
-    body was an array. `media_types` are those of `Accept`, most wanted first; `singular` and `nulls_stripped` come from them."""
+    """A request understood as far as that goes without the schema cache.
+
+    `payload` is what PostgreSQL is to read: JSON for tables whatever the caller sent (CSV and forms are
+    converted: `payload_type` is what was sent), JSON for a routine called with JSON or a form (a form's
+    repeated keys, for variadic parameters, are in `form_pairs`), and the raw body for text, XML and binary.
+    `payload_keys` are the keys that all objects share; with `columns` in the query the body is not looked
+    into and `payload_keys` are those columns. `payload_is_array` tells an array from an object.
+    `media_types` are the canonical names of `Accept`, most wanted first, `accept` the same with the options
+    of plans; `singular` and `nulls_stripped` speak of the first one."""
 
     method: str
     action: Action
@@ -196,15 +234,19 @@ class ApiRequest:
     schema: str
     query: ParsedQuery
     preferences: Preferences
-    media_types: tuple[str, ...]
+    media_types: tuple[str, ...] = ("*/*",)
+    accept: tuple[MediaRange, ...] = (MediaRange("*/*"),)
     singular: bool = False
     nulls_stripped: bool = False
     headers_only: bool = False
-    top_range: RowRange = RowRange()
+    top_range: RowRange = ALL_ROWS
     payload: bytes | None = None
-    payload_type: Literal["json", "csv", "form", "text", "xml", "binary"] = "json"
+    payload_type: PayloadType = "json"
     payload_keys: frozenset[str] | None = None
     payload_is_array: bool = False
+    form_pairs: tuple[tuple[str, str], ...] = ()
     profile_sent: bool = False
+    """`Content-Profile` belongs into the answer: a profile was sent, or several schemas are exposed."""
     request_settings: dict[str, str] = field(default_factory=dict)
-    """What the statement may read with `current_setting`: request.method, request.path, request.headers, request.cookies."""
+    """What the statement may read with `current_setting`: request.method, request.path, request.headers,
+    request.cookies."""
