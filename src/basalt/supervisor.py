@@ -76,7 +76,7 @@ async def supervise(
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signal_number, stopping.set)
         keys = load_project_keys(settings.state_dir, settings)
-        cluster = None if settings.db.url else _private_cluster(settings)
+        cluster = None if settings.db.url else private_cluster(settings)
         try:
             access = await asyncio.to_thread(prepare_database, settings, cluster, on_progress)
             if stopping.is_set():
@@ -117,7 +117,8 @@ def prepare_database(
     return access
 
 
-def _private_cluster(settings: Settings) -> PrivateCluster:
+def private_cluster(settings: Settings) -> PrivateCluster:
+    """The project's own cluster, on an installed PostgreSQL that offers what its migrations ask for."""
     wanted = list_wanted_extensions(settings.supabase_dir)
     return PrivateCluster(settings.state_dir, port=settings.db.port, wanted_extensions=wanted)
 
