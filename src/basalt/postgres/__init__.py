@@ -5,6 +5,8 @@ from basalt.postgres.bootstrap import BOOTSTRAP_DIR, BootstrapError, BootstrapRe
 from basalt.postgres.cluster import ClusterError, PrivateCluster
 from basalt.postgres.extensions import ExtensionPolicy, debian_package, extension_policy
 from basalt.postgres.install import InstallError, PostgresInstall, find_postgres
+from basalt.postgres.lane_job import Query, Result
+from basalt.postgres.lanes import LanePool
 from basalt.postgres.migrations import (
     MigrationFile,
     MigrationReport,
@@ -14,6 +16,8 @@ from basalt.postgres.migrations import (
     list_wanted_extensions,
     lock_migrations,
 )
+from basalt.postgres.pool import open_pool
+from basalt.postgres.postgres_error import LanesUnavailable, PostgresError
 from basalt.postgres.scripts import MigrationError, Progress
 from basalt.postgres.seeds import apply_seeds
 
@@ -25,13 +29,18 @@ __all__ = [
     "DatabaseAccess",
     "ExtensionPolicy",
     "InstallError",
+    "LanePool",
+    "LanesUnavailable",
     "MigrationError",
     "MigrationFile",
     "MigrationReport",
     "MigrationStatus",
+    "PostgresError",
     "PostgresInstall",
     "PrivateCluster",
     "Progress",
+    "Query",
+    "Result",
     "access_from_url",
     "apply_bootstrap",
     "apply_migrations",
@@ -43,4 +52,5 @@ __all__ = [
     "list_wanted_extensions",
     "load_access",
     "lock_migrations",
+    "open_pool",
 ]
