@@ -16,7 +16,13 @@ from psycopg import sql
 
 from basalt.errors import BasaltError
 from basalt.postgres.access import DatabaseAccess
-from basalt.postgres.extensions import OWN_EXTENSIONS, numbered_files, routine_files
+from basalt.postgres.extensions import (
+    EXTENSIONS_DIR,
+    OWN_EXTENSIONS,
+    numbered_files,
+    own_extension_version,
+    routine_files,
+)
 from basalt.postgres.scram import build_verifier, is_verifier_of
 
 BOOTSTRAP_DIR = Path(__file__).with_name("bootstrap")
@@ -95,58 +101,88 @@ def apply_bootstrap(access: DatabaseAccess, *, dbname: str | None = None) -> Boo
     try:
         with psycopg.connect(conninfo, application_name="basalt bootstrap", connect_timeout=10) as connection:
             connection.execute("select pg_advisory_xact_lock(%s)", [LOCK_KEY])
-            report = _apply_files(connection, has_private_tree=_offers_own_extensions(connection))
+            report = _apply_files(connection)
             _set_passwords(connection, access)
             _set_database_options(connection)
+            connection.execute("select realtime.ensure_message_partitions()")
     except psycopg.OperationalError as exc:
         raise BootstrapError(f"The database cannot be reached: {exc}") from exc
     return report
 
 
-def bootstrap_files(*, has_private_tree: bool) -> list[BootstrapFile]:
-    """The files in the order of application; with a private tree, own extensions come by `create extension` instead."""
+def bootstrap_files() -> list[BootstrapFile]:
+    """The files of the contract in the order of application."""
     numbered = sorted(BOOTSTRAP_DIR.glob("*/[0-9][0-9][0-9]_*.sql"), key=lambda path: path.name)
     routines = sorted(BOOTSTRAP_DIR.glob("*/routines/*.sql"))
-    files = [_read(path, BOOTSTRAP_DIR, is_routine=False) for path in numbered]
-    files += [_read(path, BOOTSTRAP_DIR, is_routine=True) for path in routines]
-    if not has_private_tree:
-        files += _own_extension_files()
-    return files
+    return [
+        *(_read(path, BOOTSTRAP_DIR, is_routine=False) for path in numbered),
+        *(_read(path, BOOTSTRAP_DIR, is_routine=True) for path in routines),
+    ]
 
 
-def _own_extension_files() -> Iterator[BootstrapFile]:
+def _extension_files(connection: psycopg.Connection) -> Iterator[BootstrapFile]:
+    """Own extensions. One that the server offers is PostgreSQL's affair, but for routines that have changed since it was
+    created; the objects of the others are made here."""
+    offered = _offered_extensions(connection)
     for name in OWN_EXTENSIONS:
-        for path in numbered_files(name):
-            yield _read(path, path.parents[1], is_routine=False)
+        comment, installed_version = offered.get(name, ("", None))
+        if name in offered and ("Basalt" not in comment or installed_version is None):
+            continue
+        if name not in offered:
+            for path in numbered_files(name):
+                yield _read(path, EXTENSIONS_DIR, is_routine=False)
+        elif installed_version != str(own_extension_version(name)):
+            connection.execute(sql.SQL("alter extension {} update").format(sql.Identifier(name)))
         for path in routine_files(name):
-            yield _read(path, path.parents[2], is_routine=True)
+            yield _read(path, EXTENSIONS_DIR, is_routine=True)
+
+
+def _offered_extensions(connection: psycopg.Connection) -> dict[str, tuple[str, str | None]]:
+    rows = connection.execute(
+        "select name, comment, installed_version from pg_available_extensions where name = any(%s)",
+        [list(OWN_EXTENSIONS)],
+    ).fetchall()
+    return {name: (comment, installed_version) for name, comment, installed_version in rows}
 
 
 def _read(path: Path, root: Path, *, is_routine: bool) -> BootstrapFile:
     return BootstrapFile(path.relative_to(root).as_posix(), path.read_text("utf-8"), is_routine)
 
 
-def _apply_files(connection: psycopg.Connection, *, has_private_tree: bool) -> BootstrapReport:
-    files = bootstrap_files(has_private_tree=has_private_tree)
+def _apply_files(connection: psycopg.Connection) -> BootstrapReport:
     recorded = _recorded(connection)
-    due = [file for file in files if file.name not in recorded or (file.is_routine and recorded[file.name] != file.sha256)]
-    if not due:
-        return BootstrapReport([], [])
-    connection.execute("set local client_min_messages = warning")
+    contract = [file for file in bootstrap_files() if _is_due(file, recorded)]
+    _prepare(connection)
+    for file in contract:
+        _apply(connection, file)
+    own_extensions = [file for file in _extension_files(connection) if _is_due(file, recorded)]
+    for file in own_extensions:
+        _apply(connection, file)
+    refused = connection.execute("select statement, reason from pg_temp.refusals").fetchall()
+    names = [file.name for file in contract + own_extensions]
+    return BootstrapReport(names, [(statement, reason) for statement, reason in refused])
+
+
+def _is_due(file: BootstrapFile, recorded: dict[str, str]) -> bool:
+    if file.name not in recorded:
+        return True
+    return file.is_routine and recorded[file.name] != file.sha256
+
+
+def _prepare(connection: psycopg.Connection) -> None:
+    connection.execute("set local client_min_messages = error")  # nobody reads notices here
     connection.execute("set local check_function_bodies = off")  # routines may call each other in any order
-    connection.execute("set local search_path = ''")
     if connection.info.server_version >= 160000:
         connection.execute("set local createrole_self_grant = 'set, inherit'")
     connection.execute(PREAMBLE)
-    for file in due:
-        _apply(connection, file)
-    refused = connection.execute("select statement, reason from pg_temp.refusals").fetchall()
-    return BootstrapReport([file.name for file in due], [(statement, reason) for statement, reason in refused])
 
 
 def _apply(connection: psycopg.Connection, file: BootstrapFile) -> None:
+    # Own extensions refer to their schema and to pgcrypto's as an extension script does.
+    path = "extensions" if file.name.startswith(OWN_EXTENSIONS) else ""
+    connection.execute("select set_config('search_path', %s, true)", [path])
     try:
-        connection.execute(file.text.encode())
+        connection.execute(file.text.replace("@extschema@", "extensions").encode())
     except psycopg.Error as exc:
         raise BootstrapError(f"bootstrap/{file.name}: {exc}") from exc
     connection.execute("reset role")
@@ -157,12 +193,6 @@ def _recorded(connection: psycopg.Connection) -> dict[str, str]:
     if connection.execute("select to_regclass('basalt.bootstrap_versions')").fetchone() == (None,):
         return {}
     return dict(connection.execute("select name, sha256 from basalt.bootstrap_versions").fetchall())
-
-
-def _offers_own_extensions(connection: psycopg.Connection) -> bool:
-    """Whether the server is started from the private tree: its pg_net is ours."""
-    comment = connection.execute("select comment from pg_available_extensions where name = 'pg_net'").fetchone()
-    return comment is not None and "Basalt" in comment[0]
 
 
 def _set_passwords(connection: psycopg.Connection, access: DatabaseAccess) -> None:

@@ -1,0 +1,2 @@
+-- JSON Web Tokens with HMAC (RFC 7515, RFC 7519) over pgcrypto. Each function keeps the search path of this script: the schema of
+-- the extension and that of pgcrypto.
