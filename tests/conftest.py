@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from basalt.postgres import DatabaseAccess, PrivateCluster, apply_bootstrap
 from psycopg import sql
+
+from basalt.postgres import DatabaseAccess, PrivateCluster, apply_bootstrap
 
 CloneDatabase = Callable[[str], AbstractContextManager[DatabaseAccess]]
 
@@ -44,7 +45,8 @@ def cluster_access(cluster: PrivateCluster) -> DatabaseAccess:
 
 @pytest.fixture(scope="session")
 def clone_database(cluster_access: DatabaseAccess) -> Iterator[CloneDatabase]:
-    """`with clone_database("template_name") as access: …` makes a copy of any idle database and drops it at the end."""
+    """`with clone_database("template_name") as access: …` makes a copy of any idle database and drops it at
+    the end."""
     numbers = count(1)
     with psycopg.connect(cluster_access.conninfo("supabase_admin"), autocommit=True) as connection:
 
@@ -82,7 +84,8 @@ def empty_database(clone_database: CloneDatabase) -> Iterator[DatabaseAccess]:
 
 
 def create_database(connection: psycopg.Connection, name: str, template: str) -> None:
-    """A copy of `template`, owned by `postgres` where that role exists already, as the bootstrap leaves it."""
+    """A copy of `template`, owned by `postgres` where that role exists already, as the bootstrap leaves
+    it."""
     names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
     connection.execute(sql.SQL("create database {name} template {template}").format(**names))
     if connection.execute("select from pg_roles where rolname = 'postgres'").rowcount:

@@ -4,6 +4,7 @@ import time
 
 import psycopg
 import pytest
+
 from basalt.postgres import DatabaseAccess
 
 

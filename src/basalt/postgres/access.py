@@ -1,8 +1,8 @@
 """How to reach the database as each of its roles.
 
-The private cluster and an external database both end in a `DatabaseAccess`; whoever opens connections takes its
-connection strings from there. `url` is what is shown to people and handed to other programs (TCP); `conninfo` is
-what Basalt itself uses, through the private socket where there is one.
+The private cluster and an external database both end in a `DatabaseAccess`; whoever opens connections takes
+its connection strings from there. `url` is what is shown to people and handed to other programs (TCP);
+`conninfo` is what Basalt itself uses, through the private socket where there is one.
 """
 
 import hashlib
@@ -41,9 +41,9 @@ STATE_FILE = "database.json"
 
 @dataclass(frozen=True)
 class DatabaseAccess:
-    """`passwords` maps each login role to its password. `owner` is set on an external database only: the role of
-    its URL, which stands in for `supabase_admin` and `postgres`. `options` are further libpq keywords, `sslmode`
-    for one."""
+    """`passwords` maps each login role to its password. `owner` is set on an external database only: the role
+    of its URL, which stands in for `supabase_admin` and `postgres`. `options` are further libpq keywords,
+    `sslmode` for one."""
 
     host: str
     port: int
@@ -90,9 +90,9 @@ class DatabaseAccess:
 def access_from_url(url: str, state_dir: Path) -> DatabaseAccess:
     """The access to an external database from its owner's URL.
 
-    The passwords of the service roles are derived from the owner's, so that every node with the same URL comes to
-    the same ones and nothing has to be stored. Where the owner has none (peer, certificate, `.pgpass`) they are
-    random and kept in `database.json`."""
+    The passwords of the service roles are derived from the owner's, so that every node with the same URL
+    comes to the same ones and nothing has to be stored. Where the owner has none (peer, certificate,
+    `.pgpass`) they are random and kept in `database.json`."""
     try:
         parts = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
     except ProgrammingError as exc:
@@ -105,7 +105,7 @@ def access_from_url(url: str, state_dir: Path) -> DatabaseAccess:
     if not port.isdigit():
         raise BasaltError("database_url_invalid", 500, "The database URL must name one host and one port.")
     password = parts.pop("password", None)
-    service_roles = [role for role in LOGIN_ROLES if role != owner]
+    service_roles = [role for role in LOGIN_ROLES if role != owner and role not in OWNER_ROLES]
     if password:
         passwords = {role: _derive_password(password, role) for role in service_roles} | {owner: password}
     else:
@@ -121,11 +121,13 @@ def access_from_url(url: str, state_dir: Path) -> DatabaseAccess:
 
 
 def load_access(state_dir: Path) -> DatabaseAccess:
-    """The access to the private cluster as its last start left it in `database.json`, for the processes beside the
-    supervisor. Raises BasaltError when the cluster has never run."""
+    """The access to the private cluster as its last start left it in `database.json`, for the processes
+    beside the supervisor. Raises BasaltError when the cluster has never run."""
     state = read_state(state_dir)
     if "port" not in state:
-        raise BasaltError("database_unknown", 500, f"No database was started for {state_dir}; run `basalt start` first.")
+        raise BasaltError(
+            "database_unknown", 500, f"No database was started for {state_dir}; run `basalt start` first."
+        )
     return DatabaseAccess(
         state["host"], state["port"], state["dbname"], state["passwords"], socket_dir=state["socket_dir"]
     )

@@ -1,9 +1,9 @@
 """Brings a database to the contract: roles, schemas, tables and routines of a Supabase project.
 
-The SQL is in `bootstrap/SCHEMA/`: `NNN_name.sql` runs once, in the order of the numbers; `routines/name.sql` runs again
-whenever its text changes. Everything happens in one transaction under an advisory lock and is recorded in
-`basalt.bootstrap_versions`. On a server that is not ours the owner named by the URL runs it without superuser's rights:
-what is refused there goes through `pg_temp.attempt` and ends in the report.
+The SQL is in `bootstrap/SCHEMA/`: `NNN_name.sql` runs once, in the order of the numbers; `routines/name.sql`
+runs again whenever its text changes. Everything happens in one transaction under an advisory lock and is
+recorded in `basalt.bootstrap_versions`. On a server that is not ours the owner named by the URL runs it
+without superuser's rights: what is refused there goes through `pg_temp.attempt` and ends in the report.
 """
 
 import hashlib
@@ -37,21 +37,25 @@ begin
     execute statement;
     return true;
 exception
-    when insufficient_privilege or undefined_object or feature_not_supported or undefined_file then
+    when insufficient_privilege or undefined_object or undefined_file or feature_not_supported
+        or invalid_grant_operation then
         insert into pg_temp.refusals (statement, reason) values (statement, sqlerrm);
         return false;
 end
 $$;
 
-create function pg_temp.ensure_role(role_name text, options text, privileged text default null) returns void
+create function pg_temp.ensure_role(role_name text, options text, variadic privileged text[] default '{}')
+returns void
 language plpgsql
 as $$
+declare
+    option text;
 begin
     if not exists (select from pg_catalog.pg_roles where rolname = role_name) then
         execute format('create role %I %s', role_name, options);
-        if privileged is not null then
-            perform pg_temp.attempt(format('alter role %I %s', role_name, privileged));
-        end if;
+        foreach option in array privileged loop
+            perform pg_temp.attempt(format('alter role %I %s', role_name, option));
+        end loop;
     end if;
     if not pg_catalog.pg_has_role(session_user, role_name, 'member') then
         execute format('grant %I to %I', role_name, session_user);
@@ -68,6 +72,14 @@ insert into basalt.bootstrap_versions (name, sha256) values (%s, %s)
 on conflict (name) do update set sha256 = excluded.sha256, applied_at = now()
 """
 
+DATABASE_OPTIONS = """
+select d.datname, pg_catalog.pg_get_userbyid(d.datdba), exists (
+    select from pg_catalog.pg_db_role_setting as s, unnest(s.setconfig) as setting
+    where s.setdatabase = d.oid and (s.setrole = 0 or pg_catalog.pg_get_userbyid(s.setrole) = session_user)
+        and setting like 'search_path=%')
+from pg_catalog.pg_database as d where d.datname = current_database()
+"""
+
 
 class BootstrapError(BasaltError):
     """A file of the bootstrap failed; nothing of it stays."""
@@ -78,7 +90,8 @@ class BootstrapError(BasaltError):
 
 @dataclass(frozen=True)
 class BootstrapReport:
-    """`applied`: names of the files that ran. `refused`: statements that the server did not allow, with its reason."""
+    """`applied`: names of the files that ran. `refused`: statements that the server did not allow, with its
+    reason."""
 
     applied: list[str]
     refused: list[tuple[str, str]]
@@ -103,8 +116,9 @@ def apply_bootstrap(access: DatabaseAccess, *, dbname: str | None = None) -> Boo
             connection.execute("select pg_advisory_xact_lock(%s)", [LOCK_KEY])
             report = _apply_files(connection)
             _set_passwords(connection, access)
-            _set_database_options(connection)
+            _set_database_options(connection, is_ours=not access.is_external)
             connection.execute("select realtime.ensure_message_partitions()")
+            connection.execute("select basalt.ensure_service_policies()")
     except psycopg.OperationalError as exc:
         raise BootstrapError(f"The database cannot be reached: {exc}") from exc
     return report
@@ -121,8 +135,8 @@ def bootstrap_files() -> list[BootstrapFile]:
 
 
 def _extension_files(connection: psycopg.Connection) -> Iterator[BootstrapFile]:
-    """Own extensions. One that the server offers is PostgreSQL's affair, but for routines that have changed since it was
-    created; the objects of the others are made here."""
+    """Own extensions. One that the server offers is PostgreSQL's affair, but for routines that have changed
+    since it was created; the objects of the others are made here."""
     offered = _offered_extensions(connection)
     for name in OWN_EXTENSIONS:
         comment, installed_version = offered.get(name, ("", None))
@@ -211,8 +225,10 @@ def _wrong_passwords(connection: psycopg.Connection, access: DatabaseAccess, rol
             stored = connection.execute(
                 "select rolname, rolpassword from pg_authid where rolname = any(%s)", [roles]
             ).fetchall()
-    except psycopg.errors.InsufficientPrivilege:  # a managed server keeps its verifiers to itself: try to log in
-        return [role for role in roles if role not in ("postgres", "supabase_admin") and not _logs_in(access, role)]
+    except (
+        psycopg.errors.InsufficientPrivilege
+    ):  # a managed server keeps its verifiers to itself: try to log in
+        return [role for role in roles if not _logs_in(access, role)]
     return [role for role, verifier in stored if not is_verifier_of(verifier, access.passwords[role])]
 
 
@@ -224,23 +240,22 @@ def _logs_in(access: DatabaseAccess, role: str) -> bool:
     return True
 
 
-def _set_database_options(connection: psycopg.Connection) -> None:
-    """`extensions` is on the search path of every session, and `postgres` owns the database where we may say so. These do
-    not come along when a database is copied, so that they are looked at every time."""
-    row = connection.execute(
-        """
-        select d.datname, pg_catalog.pg_get_userbyid(d.datdba) = 'postgres', current_setting('is_superuser') = 'on',
-            exists (select from pg_catalog.pg_db_role_setting as s, unnest(s.setconfig) as setting
-                    where s.setdatabase = d.oid and s.setrole = 0 and setting like 'search_path=%')
-        from pg_catalog.pg_database as d where d.datname = current_database()
-        """
-    ).fetchone()
+def _set_database_options(connection: psycopg.Connection, *, is_ours: bool) -> None:
+    """`extensions` is on the search path of every session, and `postgres` owns the database where it is ours
+    to give. These do not come along when a database is copied, so that they are looked at every time."""
+    row = connection.execute(DATABASE_OPTIONS).fetchone()
     assert row is not None
-    dbname, owned_by_postgres, is_superuser, has_search_path = row
+    dbname, owner, has_search_path = row
     database = sql.Identifier(dbname)
-    if is_superuser and not owned_by_postgres:
+    if is_ours and owner != "postgres":
         connection.execute(sql.SQL("alter database {} owner to postgres").format(database))
-    if not has_search_path:
-        connection.execute(
-            sql.SQL('alter database {} set search_path = "$user", public, extensions').format(database)
-        )
+    if has_search_path:
+        return
+    setting = sql.SQL('set search_path = "$user", public, extensions')
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("alter database {} {}").format(database, setting))
+    except (
+        psycopg.errors.InsufficientPrivilege
+    ):  # not the owner of the database: then for our own sessions at least
+        connection.execute(sql.SQL("alter role current_user in database {} {}").format(database, setting))

@@ -1,8 +1,9 @@
-"""What becomes of `create extension NAME`: which extensions Basalt brings itself, which a project may do without, and which
-Debian package holds the rest.
+"""What becomes of `create extension NAME`: which extensions Basalt brings itself, which a project may do
+without, and which Debian package holds the rest.
 
-Basalt's own live in `extensions/NAME/` as a control file, numbered SQL and `routines/`, and become real PostgreSQL
-extensions in the private tree (`tree.py`). On a server that is not ours the bootstrap makes the same objects.
+Basalt's own live in `extensions/NAME/` as a control file, numbered SQL and `routines/`, and become real
+PostgreSQL extensions in the private tree (`tree.py`). On a server that is not ours the bootstrap makes the
+same objects.
 """
 
 from collections.abc import Collection
@@ -78,17 +79,56 @@ DEBIAN_PACKAGES = {
     "vector": "pgvector",
 }
 
-# Languages are packages of their own beside the server; the rest of contrib comes with the Debian server package.
-LANGUAGES = {"plperl": "plperl", "plperlu": "plperl", "plpython3u": "plpython3", "pltcl": "pltcl", "pltclu": "pltcl"}
+# Languages are packages of their own beside the server; the rest of contrib comes with the Debian server
+# package.
+LANGUAGES = {
+    "plperl": "plperl",
+    "plperlu": "plperl",
+    "plpython3u": "plpython3",
+    "pltcl": "pltcl",
+    "pltclu": "pltcl",
+}
 
 CONTRIB = frozenset(
-    "autoinc bloom btree_gin btree_gist citext cube dblink dict_int dict_xsyn earthdistance file_fdw "
-    "fuzzystrmatch hstore insert_username intagg intarray isn lo ltree moddatetime pg_trgm pgcrypto postgres_fdw "
-    "refint seg sslinfo tablefunc tcn tsm_system_rows tsm_system_time unaccent uuid-ossp xml2".split()
+    [
+        "autoinc",
+        "bloom",
+        "btree_gin",
+        "btree_gist",
+        "citext",
+        "cube",
+        "dblink",
+        "dict_int",
+        "dict_xsyn",
+        "earthdistance",
+        "file_fdw",
+        "fuzzystrmatch",
+        "hstore",
+        "insert_username",
+        "intagg",
+        "intarray",
+        "isn",
+        "lo",
+        "ltree",
+        "moddatetime",
+        "pg_trgm",
+        "pgcrypto",
+        "postgres_fdw",
+        "refint",
+        "seg",
+        "sslinfo",
+        "tablefunc",
+        "tcn",
+        "tsm_system_rows",
+        "tsm_system_time",
+        "unaccent",
+        "uuid-ossp",
+        "xml2",
+    ]
 )
 
-# Extensions that role `postgres` may create without being superuser, as on Supabase: those in contrib that reach no file of
-# the server, and these.
+# Extensions that role `postgres` may create without being superuser, as on Supabase: those in contrib that
+# reach no file of the server, and these.
 TRUSTED = frozenset(
     (CONTRIB - {"file_fdw", "xml2"})
     | set(OWN_EXTENSIONS)
@@ -101,8 +141,8 @@ TRUSTED = frozenset(
 def extension_policy(name: str, available: Collection[str]) -> ExtensionPolicy:
     """What to do with `create extension NAME`, given the names in `pg_available_extensions`.
 
-    `create`: run the statement. `provided`: leave it out, the bootstrap made its objects. `skip`: leave it out with one
-    warning. `missing`: an error; `debian_package` names the package to install."""
+    `create`: run the statement. `provided`: leave it out, the bootstrap made its objects. `skip`: leave it
+    out with one warning. `missing`: an error; `debian_package` names the package to install."""
     if name in available:
         return "create"
     if name in OWN_EXTENSIONS:

@@ -1,8 +1,8 @@
 """Finds an installed PostgreSQL server, 15 or later.
 
-Looks where `pg_config` on the PATH points, in the folders of Debian, Ubuntu and the PGDG packages, and in Homebrew's. Which
-server is taken: the first that offers every extension the project asks for; a missing one is an error that names the
-package to install, raised before anything has been changed.
+Looks where `pg_config` on the PATH points, in the folders of Debian, Ubuntu and the PGDG packages, and in
+Homebrew's. Which server is taken: the first that offers every extension the project asks for; a missing one
+is an error that names the package to install, raised before anything has been changed.
 """
 
 import platform
@@ -109,7 +109,9 @@ def _installs() -> list[PostgresInstall]:
 def _candidates() -> Iterator[Path]:
     pg_config = shutil.which("pg_config")
     if pg_config:
-        answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, timeout=10, check=False)
+        answer = subprocess.run(
+            [pg_config, "--bindir"], capture_output=True, text=True, timeout=10, check=False
+        )
         if answer.returncode == 0:
             yield Path(answer.stdout.strip())
     folders = [path for pattern in INSTALL_FOLDERS for path in Path("/").glob(pattern[1:])]
@@ -127,11 +129,14 @@ def _describe_none(major: int | None) -> str:
         command = f"brew install postgresql@{major or 17}"
     else:
         command = f"apt-get install postgresql-{major}" if major else "apt-get install postgresql"
-    return f"{wanted} is not installed on this machine. Install it ({command}) or set DATABASE_URL to use an existing one."
+    return (
+        f"{wanted} is not installed here. Install it ({command}) or set DATABASE_URL to use an existing one."
+    )
 
 
 def _describe_missing(major: int, names: list[str]) -> str:
     listed = ", ".join(names)
     packages = sorted({package for name in names if (package := debian_package(name, major))})
     how = f" Install with: apt-get install {' '.join(packages)}" if packages else ""
-    return f"PostgreSQL {major} on this machine does not offer the extension{'s' * (len(names) > 1)} {listed}.{how}"
+    plural = "s" if len(names) > 1 else ""
+    return f"PostgreSQL {major} on this machine does not offer the extension{plural} {listed}.{how}"

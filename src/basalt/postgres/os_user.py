@@ -1,4 +1,5 @@
-"""The operating-system user that PostgreSQL runs as: ourselves, or `postgres` when we are root (the server refuses root)."""
+"""The operating-system user that PostgreSQL runs as: ourselves, or `postgres` when we are root (the server
+refuses root)."""
 
 import os
 import pwd
@@ -44,7 +45,8 @@ class ServerUser:
 
 
 def server_user() -> ServerUser:
-    """The user to run PostgreSQL as; creates a system user `basalt` when we are root and there is no `postgres`."""
+    """The user to run PostgreSQL as; creates a system user `basalt` when we are root and there is no
+    `postgres`."""
     if os.geteuid() != 0:
         return ServerUser(os.geteuid(), os.getegid(), drops_root=False)
     for name in PREFERRED_NAMES:
@@ -54,7 +56,9 @@ def server_user() -> ServerUser:
             continue
         return ServerUser(entry.pw_uid, entry.pw_gid, drops_root=True)
     subprocess.run(
-        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "basalt"], check=True, timeout=30
+        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "basalt"],
+        check=True,
+        timeout=30,
     )
     entry = pwd.getpwnam("basalt")
     return ServerUser(entry.pw_uid, entry.pw_gid, drops_root=True)

@@ -1,4 +1,5 @@
-"""The running server process of a data directory: read from `postmaster.pid`, told apart from a stale file, stopped."""
+"""The running server process of a data directory: read from `postmaster.pid`, told apart from a stale file,
+stopped."""
 
 import os
 import signal
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 POLL_S = 0.02
+UNUSED_PID = 2**22  # above every number that Linux and macOS give out
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class Postmaster:
 
 
 def read_postmaster(data_dir: Path) -> Postmaster | None:
-    """The living server of `data_dir`; None when there is none, whatever a stale file says. A number that the operating
-    system has meanwhile given to another program counts as stale."""
+    """The living server of `data_dir`; None when there is none, whatever a stale file says. A number that the
+    operating system has meanwhile given to another program counts as stale."""
     try:
         lines = (data_dir / "postmaster.pid").read_text("utf-8").splitlines()
     except FileNotFoundError:
@@ -30,6 +32,21 @@ def read_postmaster(data_dir: Path) -> Postmaster | None:
         return None
     status = lines[7].strip() if len(lines) > 7 else ""
     return Postmaster(pid=int(lines[0]), port=int(lines[3]), is_ready=status == "ready")
+
+
+def disown_pid_file(data_dir: Path) -> None:
+    """Makes a stale `postmaster.pid` harmless whose number belongs to another program by now, for which
+    PostgreSQL would refuse to start. The file itself stays: it names the shared memory by which PostgreSQL
+    finds processes left behind."""
+    path = data_dir / "postmaster.pid"
+    try:
+        first, separator, rest = path.read_text("utf-8").partition("\n")
+    except FileNotFoundError:
+        return
+    if first.isdigit() and not _serves(int(first), data_dir):
+        with path.open("r+", encoding="utf-8") as file:
+            file.write(f"{UNUSED_PID}{separator}{rest}")
+            file.truncate()
 
 
 def stop_postmaster(pid: int, data_dir: Path, *, timeout_s: float = 30) -> None:
@@ -60,7 +77,11 @@ def _serves(pid: int, data_dir: Path) -> bool:
         if Path("/proc/self").exists():
             return False
         answer = subprocess.run(
-            ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, timeout=10, check=False
+            ["ps", "-ww", "-o", "args=", "-p", str(pid)],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
         command = answer.stdout
     except (ProcessLookupError, PermissionError):

@@ -1,5 +1,5 @@
-"""SCRAM-SHA-256 verifiers as PostgreSQL stores them (RFC 5803, `scram-common.c`), so that a password never travels to the
-server in clear and two runs of the bootstrap can see that nothing has to change."""
+"""SCRAM-SHA-256 verifiers as PostgreSQL stores them (RFC 5803, `scram-common.c`), so that a password never
+travels to the server in clear and two runs of the bootstrap can see that nothing has to change."""
 
 import hashlib
 import hmac

@@ -1,8 +1,9 @@
 """The private copy of the PostgreSQL tree, from which the cluster offers Basalt's own extensions.
 
-A server finds its share folder relative to its own program, after resolving symbolic links. So `bin/postgres` is a real
-copy, the layout of the installation is kept below `tree/`, everything else is a link, and `share/extension` is a folder of
-links to which our own files are added. The tree is rebuilt when the installed server or our files change.
+A server finds its share folder relative to its own program, after resolving symbolic links. So `bin/postgres`
+is a real copy, the layout of the installation is kept below `tree/`, everything else is a link, and
+`share/extension` is a folder of links to which our own files are added. The tree is rebuilt when the
+installed server or our files change.
 """
 
 import hashlib
@@ -21,8 +22,8 @@ STAMP = "stamp"
 
 
 def ensure_tree(install: PostgresInstall, tree_dir: Path) -> PostgresInstall | None:
-    """The installation as seen from its private copy below `tree_dir`; None where a copy would not find its own share
-    folder (a layout that is not relocatable)."""
+    """The installation as seen from its private copy below `tree_dir`; None where a copy would not find its
+    own share folder (a layout that is not relocatable)."""
     prefix = Path(os.path.commonpath([install.bin_dir, install.share_dir, install.lib_dir]))
     private = replace(
         install,
@@ -78,7 +79,9 @@ def _build_extensions(installed: Path, private: Path) -> None:
 
 def _write_trusted(installed: Path, private: Path) -> None:
     """The control file with `trusted = true`, so that role `postgres` may create the extension."""
-    lines = [line for line in installed.read_text("utf-8").splitlines() if not re.match(r"\s*trusted\s*=", line)]
+    lines = [
+        line for line in installed.read_text("utf-8").splitlines() if not re.match(r"\s*trusted\s*=", line)
+    ]
     if any(re.match(r"\s*superuser\s*=\s*false", line) for line in lines):
         private.symlink_to(installed)
         return
@@ -90,7 +93,9 @@ def _write_own(name: str, private: Path) -> None:
     files = numbered_files(name)
     versions = [int(path.name[:3]) for path in files]
     control = (EXTENSIONS_DIR / name / f"{name}.control").read_text("utf-8")
-    (private / f"{name}.control").write_text(f"{control.rstrip()}\ndefault_version = '{versions[-1]}'\n", "utf-8")
+    (private / f"{name}.control").write_text(
+        f"{control.rstrip()}\ndefault_version = '{versions[-1]}'\n", "utf-8"
+    )
     whole = [path.read_text("utf-8") for path in [*files, *routine_files(name)]]
     (private / f"{name}--{versions[-1]}.sql").write_text("\n".join(whole), "utf-8")
     for before, after, path in zip(versions, versions[1:], files[1:], strict=False):
@@ -113,7 +118,8 @@ def _read_stamp(tree_dir: Path) -> str | None:
 
 
 def _stamp(install: PostgresInstall) -> str:
-    """Changes with the installed server, with the set of installed extensions and with the text of our own."""
+    """Changes with the installed server, with the set of installed extensions and with the text of our
+    own."""
     digest = hashlib.sha256()
     server = (install.bin_dir / "postgres").stat()
     digest.update(f"{install.bin_dir} {install.version} {server.st_size} {server.st_mtime_ns}".encode())

@@ -7,7 +7,7 @@ begin
         if has_database_privilege('postgres', current_database(), 'create') then
             set local role postgres;
         end if;
-        create publication supabase_realtime;
+        perform pg_temp.attempt('create publication supabase_realtime');
         reset role;
     end if;
 end
@@ -103,7 +103,8 @@ begin
     if not exists (
         select from pg_catalog.pg_publication where pubname = 'supabase_realtime_messages_publication'
     ) then
-        create publication supabase_realtime_messages_publication for table realtime.messages;
+        perform pg_temp.attempt(
+            'create publication supabase_realtime_messages_publication for table realtime.messages');
     end if;
 end
 $$;
