@@ -25,6 +25,10 @@ HARMLESS_COMMANDS = frozenset(
     ("c", "connect", "echo", "encoding", "pset", "qecho", "restrict", "set", "timing", "unrestrict", "unset")
 )
 
+# `pg_dump` of PostgreSQL 17 and later writes this into its first lines; an older server does not know it.
+_NEWER_SETTING = re.compile(r"set\s+(?:session\s+|local\s+)?transaction_timeout\b", re.IGNORECASE)
+NEWER_SETTING_SINCE = 170000
+
 _NO_TRANSACTION = re.compile(r"^--\s*basalt:\s*no[- ]transaction\s*$", re.MULTILINE | re.IGNORECASE)
 _DOLLAR_QUOTE = re.compile(r"\$(?:[^\W\d]\w*)?\$")
 _BLOCK_LINE = re.compile(r"PL/pgSQL function inline_code_block line (\d+)")
@@ -165,6 +169,8 @@ class _Script:
         match statement.kind:
             case "comment":
                 return
+            case "plain" if self._is_newer_setting(statement):
+                return
             case "psql":
                 self._pass_over(statement)
             case "begin":
@@ -218,6 +224,10 @@ class _Script:
                 f"\\{command} is a command to psql, not SQL.",
                 hint="Write what it stands for as SQL; other files are included by migrations of their own.",
             )
+
+    def _is_newer_setting(self, statement: Statement) -> bool:
+        is_old = self._connection.info.server_version < NEWER_SETTING_SINCE
+        return is_old and _NEWER_SETTING.match(statement.text) is not None
 
     def _change_extension(self, statement: Statement) -> None:
         decision = self._extensions.decide(statement.text)

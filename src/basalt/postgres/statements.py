@@ -109,8 +109,7 @@ def split_statements(source: TextIO | str) -> Iterator[Statement]:
 def classify(text: str) -> StatementKind:
     """What the runner of a file must know of a statement before it is sent.
 
-    >>> classify("create unique  index /* slow */ Concurrently a on b (c)"), classify("rollback to savepoint
-    a")
+    >>> classify("create index /* slow */  Concurrently a on b (c)"), classify("rollback to a")
     ('standalone', 'plain')
     """
     if text[:6].lower() in ("insert", "select"):  # nearly all of a seed
@@ -231,14 +230,13 @@ def _copy_lines(text: _Text) -> Iterator[str]:
     text.take_line()
     while not text.is_empty():
         match = _COPY_END.search(text.buffer, text.start)
-        if match is None and text.read_more():
-            continue_at = text.buffer.rfind("\n", text.start, len(text.buffer) - 8)
-            if continue_at >= 0:
-                yield text.take(continue_at + 1)
-        elif match is None:
-            yield text.take(len(text.buffer))
-        else:
+        if match:
             if data := text.take(match.start()):
                 yield data
             text.take(match.end())
             return
+        last_newline = text.buffer.rfind("\n", text.start)
+        if last_newline >= 0:
+            yield text.take(last_newline + 1)
+        if not text.read_more() and (rest := text.take(len(text.buffer))):
+            yield rest

@@ -2,7 +2,15 @@
 
 from basalt.postgres.migrations import MigrationStatus, list_migrations
 from basalt.project.migrate import migrate
-from basalt.project.reset import reset
+from basalt.project.reset import recreate, reset
 from basalt.project.scaffold import create_project, new_migration
 
-__all__ = ["MigrationStatus", "create_project", "list_migrations", "migrate", "new_migration", "reset"]
+__all__ = [
+    "MigrationStatus",
+    "create_project",
+    "list_migrations",
+    "migrate",
+    "new_migration",
+    "recreate",
+    "reset",
+]

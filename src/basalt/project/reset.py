@@ -30,27 +30,27 @@ def reset(access: DatabaseAccess, settings: Settings, *, on_progress: Tell | Non
             f"Database {access.dbname} on {access.host} is not Basalt's own and is not dropped.",
             hint="Drop and create it with the server's own tools; the next start fills it.",
         )
-    tell(f"Dropping database {access.dbname}")
+    tell(f"Making database {access.dbname} anew")
     with lock_migrations(access.with_dbname(MAINTENANCE_DATABASE)):
-        _recreate_database(access)
-    tell("Preparing the database")
-    apply_bootstrap(access)
+        recreate(access)
     return migrate(access, settings, on_progress=on_progress)
+
+
+def recreate(access: DatabaseAccess) -> None:
+    """A database with the contract and nothing else, in a private cluster. What was there is dropped."""
+    name = sql.Identifier(access.dbname)
+    conninfo = access.conninfo("supabase_admin", MAINTENANCE_DATABASE)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+        connection.execute(sql.SQL("create database {} template template0").format(name))
+        _drop_roles(connection)
+    apply_bootstrap(access)
 
 
 def platform_roles() -> frozenset[str]:
     """The roles that the bootstrap makes; every other one is the project's."""
     files = (BOOTSTRAP_DIR / "roles").glob("*.sql")
     return frozenset(name for path in files for name in _PLATFORM_ROLE.findall(path.read_text("utf-8")))
-
-
-def _recreate_database(access: DatabaseAccess) -> None:
-    name = sql.Identifier(access.dbname)
-    conninfo = access.conninfo("supabase_admin", MAINTENANCE_DATABASE)
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
-        connection.execute(sql.SQL("create database {} owner postgres template template0").format(name))
-        _drop_roles(connection)
 
 
 def _drop_roles(connection: psycopg.Connection[tuple[str, ...]]) -> None:
