@@ -1,7 +1,7 @@
 """`basalt init` and `basalt db new`: the files that a project begins with, and the next migration."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
@@ -51,12 +51,12 @@ def new_migration(project_dir: Path, title: str, *, now: datetime | None = None)
     if not slug:
         raise BasaltError("title_empty", 400, "A migration's title needs at least one letter or digit.")
     folder = project_dir / "supabase" / "migrations"
-    version = int((now or datetime.now(UTC)).strftime("%Y%m%d%H%M%S"))
+    moment = now or datetime.now(UTC)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        while any(folder.glob(f"{version}_*.sql")):
-            version += 1
-        path = folder / f"{version}_{slug}.sql"
+        while any(folder.glob(f"{moment:%Y%m%d%H%M%S}_*.sql")):
+            moment += timedelta(seconds=1)
+        path = folder / f"{moment:%Y%m%d%H%M%S}_{slug}.sql"
         path.open("x").close()
     except OSError as exc:
         raise BasaltError("migration_unwritable", 500, f"{exc.filename}: {exc.strerror}.") from exc
