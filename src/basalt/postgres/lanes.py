@@ -12,12 +12,12 @@ for `CANCEL_AFTER_S` it is cancelled in PostgreSQL (`lane` tells how its neighbo
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Callable, Sequence
 
 from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
 
+from basalt.observe import event
 from basalt.postgres.lane import Lane
 from basalt.postgres.lane_costs import SLOW_S, StatementCosts
 from basalt.postgres.lane_job import Job, Query, Result, check_queries
@@ -33,8 +33,6 @@ GROW_AT = 6  # in flight on the best lane; on two cores fewer lanes with more on
 LARGE_PARAMS_BYTES = 256 * 1024
 IDLE_S = 60.0
 CLOSE_GRACE_S = 5.0
-
-log = logging.getLogger("basalt.postgres.lanes")
 
 
 class LanePool:
@@ -54,6 +52,7 @@ class LanePool:
         wait_s: float = 5.0,
         statements: int = 256,
     ) -> None:
+        self._name = name
         self._size = size
         self._depth = depth
         self._limit = size + (size if spare is None else spare)
@@ -213,16 +212,16 @@ class LanePool:
         self._is_down = False
         if self._had_outage:
             self._had_outage = False
-            log.info("PostgreSQL is back")
+            event("postgres_back", lanes=self._name)
             self._tell_reconnected()
         self._serve_waiting()
 
     def _note_failure(self, cause: Exception, pause_s: float) -> bool:
         if self._lanes:
-            log.warning("No further lane could be opened: %s", cause)
+            event("lane_refused", level="warning", lanes=self._name, reason=str(cause))
             return False
         if not self._is_down:
-            log.error("PostgreSQL cannot be reached: %s", cause)
+            event("postgres_unreachable", level="error", lanes=self._name, reason=str(cause))
         self._is_down = True
         self._waiting.fail_all(pause_s)
         return True
@@ -294,7 +293,13 @@ class LanePool:
             self._grow()
 
     def lane_lost(self, lane: Lane, cause: Exception) -> None:
-        log.warning("A lane was lost with %d requests in flight: %s", len(lane.jobs), cause)
+        event(
+            "lane_lost",
+            level="warning",
+            lanes=self._name,
+            in_flight=len(lane.jobs),
+            reason=str(cause).strip(),
+        )
         self._drop_lane(lane)
         if not self._lanes and self._is_open:
             self._had_outage = True
