@@ -135,8 +135,7 @@ class PrivateCluster:
             installed = find_postgres().major
             raise ClusterError(
                 f"{data_dir} was made by PostgreSQL {major}, but this machine has PostgreSQL {installed}: "
-                f"install the other one (apt-get install postgresql-{major}), or move the folder away to start "
-                "empty."
+                f"install the other one (apt-get install postgresql-{major}), or move the folder away."
             ) from exc
 
     def _adopt(self, access: DatabaseAccess, settings: str) -> bool:
@@ -169,7 +168,7 @@ class PrivateCluster:
             "log_line_prefix": "%m [%p] %q%u@%d ",
         }
         if not self._fsync:
-            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+            settings |= {"fsync": "off", "full_page_writes": "off"}  # a commit still survives `kill -9`
         lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()]
         return "\n".join([f"# PostgreSQL {server.version} from {server.bin_dir}", *lines, ""])
 
@@ -210,7 +209,7 @@ class PrivateCluster:
                 stderr=log,
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
-                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops us in order
+                start_new_session=True,  # Ctrl-C is for the supervisor, which stops us in order
                 **user.run_as(),
             )
         return log_start
