@@ -1,0 +1,231 @@
+"""What a flow is given: the request, who speaks, and the few things that every flow needs.
+
+`Auth` is built once per process. A `Call` is made per request by the service, which has already checked the
+route's access.
+"""
+
+import hmac
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import msgspec
+from psycopg_pool import AsyncConnectionPool
+
+from basalt.access import AccessError, Authoriser, ProjectKeys
+from basalt.auth.errors import AuthError
+from basalt.auth.limits import Limits
+from basalt.auth.messages import Messenger
+from basalt.auth.parameters import read_parameters
+from basalt.auth.passwords import PasswordHasher
+from basalt.auth.redirects import Redirects
+from basalt.auth.sessions import Device, Session, load_session, why_ended
+from basalt.auth.users import Transaction, User, load_user
+from basalt.config import AuthSettings
+from basalt.http import Request
+
+ADMIN_ROLES: Final = frozenset({"service_role", "supabase_admin"})
+DEFAULT_AUDIENCE: Final = "authenticated"
+BEARER: Final = re.compile(r"bearer (\S+)", re.IGNORECASE)
+REASONS: Final = {
+    "malformed": "token is malformed",
+    "signature": "signature is invalid",
+    "expired": "token has invalid claims: token is expired",
+    "not_yet_valid": "token has invalid claims: token is not valid yet",
+    "audience": "token has invalid claims: token has invalid audience",
+    "unsupported_algorithm": "unrecognized JWT kid or algorithm",
+}
+
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """The room's own things: settings, keys and engines, without any request."""
+
+    settings: AuthSettings
+    base_url: str
+    keys: ProjectKeys
+    authoriser: Authoriser
+    pool: AsyncConnectionPool[Transaction]
+    passwords: PasswordHasher
+    messages: Messenger
+    redirects: Redirects
+    limits: Limits
+
+    @property
+    def issuer(self) -> str:
+        return self.settings.jwt_issuer or f"{self.base_url}/auth/v1"
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A connection of the pool inside one transaction: committed at the end, rolled back by any
+        exception."""
+        async with self.pool.connection() as connection:
+            yield connection
+
+
+@dataclass(slots=True)
+class Call:
+    """A request on its way through a flow. `user` and `session` are there on routes for users, `claims` also
+    for admins."""
+
+    auth: Auth
+    request: Request
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    signed_in: User | None = None
+    session: Session | None = None
+    _query: dict[str, str] | None = None
+
+    @property
+    def settings(self) -> AuthSettings:
+        return self.auth.settings
+
+    @property
+    def user(self) -> User:
+        assert self.signed_in is not None
+        return self.signed_in
+
+    @property
+    def admin(self) -> str:
+        """Who acts on an admin route, for the audit log."""
+        return str(self.claims.get("role", ""))
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The first value of each query parameter."""
+        if self._query is None:
+            self._query = {}
+            for name, value in self.request.query():
+                self._query.setdefault(name, value)
+        return self._query
+
+    @property
+    def audience(self) -> str:
+        """`X-JWT-AUD`, else the token's audience, else `authenticated` (GoTrue helpers.go requestAud)."""
+        asked = self.request.headers.get("x-jwt-aud")
+        if asked:
+            return asked
+        if self.claims.get("role") not in ADMIN_ROLES:
+            return _first_audience(self.claims) or DEFAULT_AUDIENCE
+        return DEFAULT_AUDIENCE
+
+    @property
+    def redirect_to(self) -> str:
+        """Where links of this request lead; only ever an allowed URL."""
+        headers = self.request.headers
+        asked = headers.get("redirect_to") or self.query.get("redirect_to")
+        return self.auth.redirects.choose((asked, headers.get("referer")))
+
+    @property
+    def device(self) -> Device:
+        try:
+            ip = str(ip_address(self.request.client_ip))
+        except ValueError:
+            ip = None
+        agent = (self.request.headers.get("user-agent") or "").replace("\x00", "")
+        return Device(user_agent=agent or None, ip=ip)
+
+    async def parameters(self, shape: type[Shape]) -> Shape:
+        return await read_parameters(self.request, shape)
+
+
+async def require_user(call: Call) -> None:
+    """Fill in user and session from the bearer token. Raises AuthError no_authorization, bad_jwt,
+    user_not_found, session_not_found, session_expired, user_banned."""
+    call.claims = _verified_claims(call.auth, _bearer(call))
+    subject = call.claims.get("sub")
+    if not subject:
+        raise AuthError("bad_jwt", "invalid claim: missing sub claim")
+    user_id = _uuid(subject)
+    if user_id is None:
+        raise AuthError("bad_jwt", "invalid claim: sub claim must be a UUID", status=400)
+    async with call.auth.transaction() as tx:
+        user = await load_user(tx, user_id)
+        call.session = await _named_session(tx, call.claims, user)
+    if user is None:
+        raise AuthError("user_not_found", "User from sub claim in JWT does not exist", status=403)
+    if user.is_banned:
+        raise AuthError("user_banned")
+    call.signed_in = user
+
+
+async def require_admin(call: Call) -> None:
+    """Only tokens and keys of `service_role` or `supabase_admin`. One that names a session needs that session
+    alive."""
+    call.claims = _verified_claims(call.auth, _admin_token(call))
+    if call.claims.get("session_id"):
+        user_id = _uuid(call.claims.get("sub"))
+        async with call.auth.transaction() as tx:
+            user = await load_user(tx, user_id) if user_id else None
+            session = await _named_session(tx, call.claims, user)
+        if user is None:
+            raise AuthError("user_not_found", "User from sub claim in JWT does not exist", status=403)
+        if user.is_banned:
+            raise AuthError("user_banned")
+        if session is not None and why_ended(session, call.settings):
+            raise AuthError("session_expired", "Session is no longer valid", status=403)
+    if call.claims.get("role") not in ADMIN_ROLES:
+        raise AuthError("not_admin")
+
+
+async def _named_session(tx: Transaction, claims: Mapping[str, Any], user: User | None) -> Session | None:
+    """The session that the token names. None only when it names none."""
+    named = claims.get("session_id")
+    if not named:
+        return None
+    session_id = _uuid(named)
+    if session_id is None:
+        raise AuthError("bad_jwt", "invalid claim: session_id claim must be a UUID")
+    if session_id.int == 0:
+        return None
+    session = await load_session(tx, session_id)
+    if session is None or (user is not None and session.user_id != user.id):
+        raise AuthError("session_not_found")
+    return session
+
+
+def _bearer(call: Call) -> str:
+    found = BEARER.fullmatch(call.request.headers.get("authorization") or "")
+    if found is None:
+        raise AuthError("no_authorization")
+    return found[1]
+
+
+def _admin_token(call: Call) -> str:
+    """A bearer token, or the project's secret key alone: that one is made to be sent without a token."""
+    key = call.request.headers.get("apikey") or ""
+    secret = call.auth.keys.secret_key
+    if "authorization" not in call.request.headers and hmac.compare_digest(key.encode(), secret.encode()):
+        return secret
+    return _bearer(call)
+
+
+def _verified_claims(auth: Auth, token: str) -> Mapping[str, Any]:
+    """The claims of a token, or the bare role of an API key."""
+    key = auth.authoriser.caller_of_api_key(token)
+    if key is not None:
+        return key.claims
+    try:
+        return auth.authoriser.verify(token).claims
+    except AccessError as exc:
+        reason = REASONS.get(exc.reason, "token is malformed")
+        message = f"invalid JWT: unable to parse or verify signature, {reason}"
+        raise AuthError("bad_jwt", message) from exc
+
+
+def _first_audience(claims: Mapping[str, Any]) -> str | None:
+    audience = claims.get("aud")
+    first = audience[0] if isinstance(audience, list) and audience else audience
+    return first if isinstance(first, str) else None
+
+
+def _uuid(value: object) -> UUID | None:
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

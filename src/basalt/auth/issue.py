@@ -1,0 +1,153 @@
+"""Codes and links on their way out: make one, store its hash, send it.
+
+All inside the flow's transaction and sent last, so that a sender that fails leaves nothing behind (GoTrue
+mail.go, phone.go).
+"""
+
+from typing import Literal
+
+from basalt.auth.addresses import phone_digits
+from basalt.auth.call import Call
+from basalt.auth.errors import AuthError
+from basalt.auth.messages import Channel, Ticket
+from basalt.auth.one_time import PKCE_PREFIX, TokenType, hash_code, new_code, store_code
+from basalt.auth.users import Transaction, User, reload_user
+
+
+async def send_confirmation(call: Call, tx: Transaction, user: User, *, is_pkce: bool = False) -> None:
+    """The mail that confirms a new address. Raises AuthError over_email_send_rate_limit."""
+    ticket = _ticket(call, user.email, "signup", is_pkce=is_pkce)
+    await store_code(
+        tx,
+        user,
+        "confirmation",
+        {"confirmation_token": (user.email, ticket.token_hash)},
+        max_frequency_s=call.settings.email.max_frequency_s,
+    )
+    await call.auth.messages.mail("confirmation", user, user.email, ticket, call.redirect_to)
+
+
+async def send_invitation(call: Call, tx: Transaction, user: User) -> None:
+    ticket = _ticket(call, user.email, "invite")
+    await store_code(tx, user, "invitation", {"confirmation_token": (user.email, ticket.token_hash)})
+    await call.auth.messages.mail("invite", user, user.email, ticket, call.redirect_to)
+
+
+async def send_recovery(
+    call: Call,
+    tx: Transaction,
+    user: User,
+    kind: Literal["recovery", "magic_link"],
+    *,
+    is_pkce: bool = False,
+) -> None:
+    """The mail to choose a new password or to sign in; both use the recovery token and share its
+    frequency."""
+    ticket = _ticket(call, user.email, "recovery" if kind == "recovery" else "magiclink", is_pkce=is_pkce)
+    await store_code(
+        tx,
+        user,
+        "recovery",
+        {"recovery_token": (user.email, ticket.token_hash)},
+        max_frequency_s=call.settings.email.max_frequency_s,
+    )
+    await call.auth.messages.mail(kind, user, user.email, ticket, call.redirect_to)
+
+
+async def send_reauthentication(call: Call, tx: Transaction, user: User) -> None:
+    ticket = _ticket(call, user.email, "reauthentication")
+    await store_code(
+        tx,
+        user,
+        "reauthentication",
+        {"reauthentication_token": (user.email, ticket.token_hash)},
+        max_frequency_s=call.settings.email.max_frequency_s,
+    )
+    await call.auth.messages.mail("reauthentication", user, user.email, ticket, call.redirect_to)
+
+
+async def send_email_change(
+    call: Call, tx: Transaction, user: User, email: str, *, is_pkce: bool = False
+) -> None:
+    """Mails to the new address and, with `double_confirm_changes`, to the present one; each has a code of its
+    own."""
+    new = _ticket(call, email, "email_change", is_pkce=is_pkce)
+    tokens: dict[TokenType, tuple[str, str]] = {"email_change_token_new": (email, new.token_hash)}
+    current = None
+    if call.settings.email.double_confirm_changes and user.email:
+        current = _ticket(call, user.email, "email_change", is_pkce=is_pkce)
+        tokens["email_change_token_current"] = (user.email, current.token_hash)
+    await store_code(
+        tx,
+        user,
+        "email_change",
+        tokens,
+        max_frequency_s=call.settings.email.max_frequency_s,
+        address=email,
+        current_hash=current.token_hash if current else "",
+    )
+    changing = await reload_user(tx, user)
+    await call.auth.messages.mail("email_change", changing, email, new, call.redirect_to)
+    if current is not None:
+        await call.auth.messages.mail("email_change", changing, user.email, current, call.redirect_to)
+
+
+async def send_phone_code(
+    call: Call,
+    tx: Transaction,
+    user: User,
+    phone: str,
+    purpose: Literal["confirmation", "phone_change", "reauthentication"],
+    channel: Channel = "sms",
+) -> str | None:
+    """A code by text message. Returns the message id where there is one: numbers under test get their fixed
+    code and no message. Raises AuthError over_sms_send_rate_limit, sms_send_failed."""
+    fixed = test_code(call, phone)
+    code = fixed or new_code(call.settings.sms.otp_length)
+    token_type: TokenType = (
+        "confirmation_token"
+        if purpose == "confirmation"
+        else "phone_change_token"
+        if purpose == "phone_change"
+        else "reauthentication_token"
+    )
+    try:
+        await store_code(
+            tx,
+            user,
+            purpose,
+            {token_type: (phone, hash_code(phone, code))},
+            max_frequency_s=call.settings.sms.max_frequency_s,
+            address=phone,
+        )
+    except AuthError as error:
+        if error.code == "over_email_send_rate_limit":
+            raise AuthError("over_sms_send_rate_limit", error.message) from None
+        raise
+    if fixed is not None:
+        return "test-otp"
+    await call.auth.messages.text(purpose, phone, code, channel)
+    return None
+
+
+def test_code(call: Call, phone: str) -> str | None:
+    """The fixed code of a number in `auth.sms.test_otp`."""
+    for number, code in call.settings.sms.test_otp.items():
+        if phone_digits(number) == phone:
+            return code
+    return None
+
+
+def check_channel(channel: str) -> Channel:
+    """Raises AuthError validation_failed. No channel means text message."""
+    if channel in ("", "sms"):
+        return "sms"
+    if channel == "whatsapp":
+        return "whatsapp"
+    raise AuthError("validation_failed", "Invalid channel, supported values are 'sms' or 'whatsapp'.")
+
+
+def _ticket(call: Call, address: str, verify_as: str, *, is_pkce: bool = False) -> Ticket:
+    code = new_code(call.settings.email.otp_length)
+    prefix = PKCE_PREFIX if is_pkce else ""
+    return Ticket(code, prefix + hash_code(address, code), verify_as)

@@ -1,0 +1,134 @@
+"""Password hashing off the event loop, and the rules a new password must meet.
+
+New hashes are bcrypt at GoTrue's cost. Verifying also takes argon2 and whatever PostgreSQL's `crypt(…,
+gen_salt('bf'))` makes, so that seeded and imported users sign in. As many hashes run at once as there are
+threads; the rest wait in line.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import argon2
+import bcrypt
+
+from basalt.auth.errors import AuthError
+from basalt.config import AuthSettings
+
+DEFAULT_ROUNDS: Final = 10
+MAX_PASSWORD_BYTES: Final = 72  # bcrypt reads no further
+
+LOWER: Final = "abcdefghijklmnopqrstuvwxyz"
+UPPER: Final = LOWER.upper()
+DIGITS: Final = "0123456789"
+SYMBOLS: Final = "!@#$%^&*()_+-=[]{};'\\:\"|<>?,./`~"
+REQUIRED_CHARACTERS: Final[dict[str, tuple[str, ...]]] = {
+    "": (),
+    "letters_digits": (LOWER + UPPER, DIGITS),
+    "lower_upper_letters_digits": (LOWER, UPPER, DIGITS),
+    "lower_upper_letters_digits_symbols": (LOWER, UPPER, DIGITS, SYMBOLS),
+}
+
+# Cost limits of stored argon2 hashes (GoTrue crypto/password.go): a row must not be able to take the machine
+# down.
+MAX_ARGON2_MEMORY_KIB: Final = 1024 * 1024
+MAX_ARGON2_TIME: Final = 20
+MAX_ARGON2_LANES: Final = 16
+
+
+Parameter = TypeVar("Parameter")
+Outcome = TypeVar("Outcome")
+
+
+class PasswordHasher:
+    """Hashes and verifies in its own threads; bcrypt and argon2 release the interpreter lock while they
+    work."""
+
+    def __init__(self, *, rounds: int = DEFAULT_ROUNDS, threads: int | None = None) -> None:
+        self._rounds = rounds
+        self._threads = ThreadPoolExecutor(threads or os.cpu_count() or 2, thread_name_prefix="auth-password")
+        self._nobody = bcrypt.hashpw(os.urandom(16).hex().encode(), bcrypt.gensalt(rounds)).decode()
+
+    async def hash(self, password: str) -> str:
+        """A bcrypt hash. The password must have passed `check_password`."""
+        return await self._run(_hash_bcrypt, password, self._rounds)
+
+    async def verify(self, password: str, stored: str | None) -> bool:
+        """Whether `password` made `stored`. Without a stored hash the answer is no, after as long a time."""
+        if not stored:
+            await self._run(_verify, password, self._nobody)
+            return False
+        return await self._run(_verify, password, stored)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(
+        self, work: Callable[[str, Parameter], Outcome], password: str, with_: Parameter
+    ) -> Outcome:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, password, with_)
+
+
+def check_password(password: str, settings: AuthSettings) -> None:
+    """Raises AuthError weak_password with every reason, validation_failed when too long for bcrypt."""
+    size = len(password.encode())
+    if size > MAX_PASSWORD_BYTES:
+        raise AuthError(
+            "validation_failed", f"Password cannot be longer than {MAX_PASSWORD_BYTES} characters"
+        )
+    messages, reasons = [], []
+    if size < settings.minimum_password_length:
+        reasons.append("length")
+        messages.append(f"Password should be at least {settings.minimum_password_length} characters.")
+    required = REQUIRED_CHARACTERS[settings.password_requirements]
+    if any(not set(password) & set(characters) for characters in required):
+        reasons.append("characters")
+        messages.append(f"Password should contain at least one character of each: {', '.join(required)}.")
+    if reasons:
+        raise AuthError("weak_password", " ".join(messages), reasons=reasons)
+
+
+def is_known_hash(stored: str) -> bool:
+    """Whether an imported hash is one that `PasswordHasher.verify` can check."""
+    if stored.startswith("$argon2"):
+        return _argon2_within_limits(stored)
+    try:
+        bcrypt.checkpw(b"", stored.encode())
+    except ValueError:
+        return False
+    return True
+
+
+def _hash_bcrypt(password: str, rounds: int) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode()
+
+
+def _verify(password: str, stored: str) -> bool:
+    if stored.startswith("$argon2"):
+        return _argon2_within_limits(stored) and _verify_argon2(password, stored)
+    try:
+        return bcrypt.checkpw(password.encode()[:MAX_PASSWORD_BYTES], stored.encode())
+    except ValueError:  # not a hash at all
+        return False
+
+
+def _verify_argon2(password: str, stored: str) -> bool:
+    try:
+        return argon2.PasswordHasher().verify(stored, password)
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+        return False
+
+
+def _argon2_within_limits(stored: str) -> bool:
+    try:
+        cost = argon2.extract_parameters(stored)
+    except argon2.exceptions.InvalidHashError:
+        return False
+    return (
+        cost.type in (argon2.Type.ID, argon2.Type.I)
+        and cost.memory_cost <= MAX_ARGON2_MEMORY_KIB
+        and cost.time_cost <= MAX_ARGON2_TIME
+        and cost.parallelism <= MAX_ARGON2_LANES
+    )

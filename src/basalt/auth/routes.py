@@ -1,0 +1,38 @@
+"""The table of Auth: method, path, who may call, handler.
+
+`public` is anybody, `user` a signed-in user's token with a living session, `admin` a token or key of
+service_role. The service checks it before the handler runs.
+"""
+
+from typing import Final
+
+from basalt.auth import admin, logout, otp, recover, settings, sign_in, signup, user, verify
+from basalt.auth.generate_link import generate_link
+from basalt.http import Route, RouteTable
+
+ROUTES: Final = RouteTable(
+    [
+        Route("GET", "/health", "public", settings.show_health),
+        Route("GET", "/settings", "public", settings.show_settings),
+        Route("GET", "/.well-known/jwks.json", "public", settings.show_jwks),
+        Route("POST", "/signup", "public", signup.sign_up),
+        Route("POST", "/token", "public", sign_in.grant_token),
+        Route("POST", "/otp", "public", otp.send_otp),
+        Route("POST", "/magiclink", "public", otp.send_magic_link),
+        Route("POST", "/verify", "public", verify.verify),
+        Route("GET", "/verify", "public", verify.follow_link),
+        Route("POST", "/recover", "public", recover.send_recovery_mail),
+        Route("POST", "/resend", "public", recover.resend),
+        Route("GET", "/reauthenticate", "user", recover.reauthenticate),
+        Route("GET", "/user", "user", user.get_user),
+        Route("PUT", "/user", "user", user.update_user),
+        Route("POST", "/logout", "user", logout.sign_out),
+        Route("POST", "/invite", "admin", admin.invite),
+        Route("GET", "/admin/users", "admin", admin.list_users),
+        Route("POST", "/admin/users", "admin", admin.create),
+        Route("GET", "/admin/users/{user_id}", "admin", admin.get_user),
+        Route("PUT", "/admin/users/{user_id}", "admin", admin.update),
+        Route("DELETE", "/admin/users/{user_id}", "admin", admin.delete),
+        Route("POST", "/admin/generate_link", "admin", generate_link),
+    ]
+)

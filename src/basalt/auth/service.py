@@ -1,0 +1,94 @@
+"""The door of the room: finds the route, checks who calls, runs the flow, and renders what went wrong."""
+
+import psycopg
+import psycopg_pool
+
+from basalt import observe
+from basalt.access import Authoriser, ProjectKeys
+from basalt.auth.call import Auth, Call, require_admin, require_user
+from basalt.auth.errors import AuthError, auth_error, render_error
+from basalt.auth.limits import Limits
+from basalt.auth.messages import Messenger
+from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
+from basalt.auth.redirects import Redirects
+from basalt.auth.routes import ROUTES
+from basalt.config import Settings
+from basalt.errors import BasaltError
+from basalt.http import Request, Response, Route
+from basalt.postgres import DatabaseAccess, open_pool
+from basalt.senders import Sender
+
+POOL_SIZE = 8
+
+
+class AuthService:
+    """`/auth/v1`. Connects as `supabase_auth_admin`; `sender` carries its mails and text messages."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keys: ProjectKeys,
+        authoriser: Authoriser,
+        access: DatabaseAccess,
+        sender: Sender,
+        *,
+        bcrypt_rounds: int = DEFAULT_ROUNDS,
+    ) -> None:
+        base_url = settings.api_url
+        self._pool = open_pool(access.conninfo("supabase_auth_admin"), max_size=POOL_SIZE, name="auth")
+        self._passwords = PasswordHasher(rounds=bcrypt_rounds)
+        self._auth = Auth(
+            settings=settings.auth,
+            base_url=base_url,
+            keys=keys,
+            authoriser=authoriser,
+            pool=self._pool,
+            passwords=self._passwords,
+            messages=Messenger(settings.auth, base_url, sender),
+            redirects=Redirects(settings.auth),
+            limits=Limits(settings.auth, header=settings.basalt.client_address_header),
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+        self._passwords.close()
+
+    async def respond(self, request: Request) -> Response:
+        try:
+            return await self._answer(request)
+        except BasaltError as error:
+            failure = auth_error(error)
+        except (psycopg.OperationalError, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests) as error:
+            observe.event("auth_database_unavailable", level="error", error=error)
+            failure = AuthError("unavailable", headers=[("Retry-After", "1")])
+        except Exception as error:
+            observe.event("auth_crashed", level="error", path=request.path, error=error)
+            failure = AuthError("unexpected_failure")
+        if failure.status >= 500 and failure.__cause__ is not None:
+            observe.event("auth_failed", level="error", code=failure.code, error=failure.__cause__)
+        return render_error(failure, request.headers, request.request_id)
+
+    async def _answer(self, request: Request) -> Response:
+        route, segments = _find_route(request)
+        call = Call(self._auth, request)
+        match route.access:
+            case "user":
+                await require_user(call)
+            case "admin":
+                await require_admin(call)
+            case _:
+                pass
+        return await route.handler(call, **segments)
+
+
+def _find_route(request: Request) -> tuple[Route, dict[str, str]]:
+    found = ROUTES.match(request.method, request.raw_path)
+    if found is None:
+        raise AuthError("not_found")
+    if request.method == "HEAD" and found[0].path == "/verify":
+        # Mail scanners look at links with HEAD; the code in it must survive that.
+        raise AuthError("method_not_allowed")
+    return found

@@ -1,0 +1,56 @@
+"""Access tokens, and the answer to every successful sign-in (GoTrue tokens/service.go)."""
+
+import time
+from typing import Any, Final
+
+from basalt.auth.call import Call
+from basalt.auth.errors import AuthError
+from basalt.auth.sessions import Method, Session, create_session
+from basalt.auth.users import Transaction, User, reload_user, render_user
+from basalt.http import Response, json_response
+
+NO_STORE: Final = (("cache-control", "no-store"),)  # RFC 6749 §5.1
+
+
+async def issue_session(call: Call, tx: Transaction, user: User, method: Method) -> dict[str, Any]:
+    """Sign the user in: session, refresh token and access token as one AuthSession object. A banned or
+    deleted user gets none, whatever way led here."""
+    if user.is_banned or user.is_deleted:
+        raise AuthError("user_banned")
+    session, refresh_token = await create_session(tx, user, method, call.device)
+    return build_session(call, await reload_user(tx, user), session, refresh_token)
+
+
+def build_session(call: Call, user: User, session: Session, refresh_token: str) -> dict[str, Any]:
+    """`{"access_token", "token_type", "expires_in", "expires_at", "refresh_token", "user"}`."""
+    issued_at = int(time.time())
+    expires_at = issued_at + call.settings.jwt_expiry_s
+    claims = {
+        "iss": call.auth.issuer,
+        "sub": str(user.id),
+        "aud": user.audience,
+        "exp": expires_at,
+        "iat": issued_at,
+        "email": user.email,
+        "phone": user.phone,
+        "app_metadata": user.app_metadata,
+        "user_metadata": user.user_metadata,
+        "role": user.role,
+        "aal": session.aal,
+        "amr": list(session.methods),
+        "session_id": str(session.id),
+        "is_anonymous": user.is_anonymous,
+    }
+    return {
+        "access_token": call.auth.keys.sign(claims),
+        "token_type": "bearer",
+        "expires_in": call.settings.jwt_expiry_s,
+        "expires_at": expires_at,
+        "refresh_token": refresh_token,
+        "user": render_user(user),
+    }
+
+
+def session_response(session: dict[str, Any]) -> Response:
+    """The session as an answer that nobody on the way may keep."""
+    return json_response(session, headers=NO_STORE)
