@@ -22,6 +22,7 @@ select md5(string_agg(line, e'\\n' order by line)) from (
     select format('%s %s %s %s', 'class', c.oid, c.xmin, c.relacl) from pg_class as c
     where c.relnamespace::regnamespace::text not like 'pg_%'
     union all select format('%s %s %s', 'routine', p.oid, p.xmin) from pg_proc as p
+        where p.pronamespace::regnamespace::text not like 'pg_temp%'
     union all select format('%s %s %s', 'role', r.oid, r.xmin) from pg_authid as r
     union all select format('%s %s %s', 'member', m.roleid, m.xmin) from pg_auth_members as m
     union all select format('%s %s %s', 'schema', n.oid, n.xmin) from pg_namespace as n
