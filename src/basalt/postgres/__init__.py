@@ -1,8 +1,10 @@
-"""Everything between Basalt and PostgreSQL: the private cluster, the bootstrap of the database contract, extensions."""
+"""Everything between Basalt and PostgreSQL: the private cluster, the bootstrap of the database contract,
+extensions."""
 
 from basalt.postgres.access import DatabaseAccess, access_from_url, load_access
 from basalt.postgres.bootstrap import BOOTSTRAP_DIR, BootstrapError, BootstrapReport, apply_bootstrap
-from basalt.postgres.cluster import ClusterError, PrivateCluster
+from basalt.postgres.cluster import PrivateCluster
+from basalt.postgres.cluster_error import ClusterError
 from basalt.postgres.extensions import ExtensionPolicy, debian_package, extension_policy
 from basalt.postgres.install import InstallError, PostgresInstall, find_postgres
 from basalt.postgres.lane_job import Query, Result
