@@ -163,3 +163,10 @@ async def test_a_busy_event_loop_is_not_taken_for_a_slow_statement(open_lanes: O
             time.sleep(0.06)  # noqa: ASYNC251  # this is the point
             assert {value(await task) for task in asked} == {"5050"}
         assert len(lanes._costs) == 0
+
+
+async def test_the_only_lane_serves_a_request_that_wants_its_own(open_lanes: OpenLanes) -> None:
+    async with open_lanes(size=1, spare=0) as lanes:
+        mixed = [lanes.execute([FAST], own_lane=number % 5 == 0) for number in range(50)]
+        async with asyncio.timeout(5):
+            assert {value(answer) for answer in await asyncio.gather(*mixed)} == {"5050"}

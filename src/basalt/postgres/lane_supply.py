@@ -13,6 +13,7 @@ from basalt.postgres import libpq_wait
 CONNECT_TIMEOUT_S = 10.0
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 3.0
+REFUSED_PAUSE_S = 1.0  # there are lanes, and the server allows no more connections
 
 
 class LaneSupply:
@@ -32,15 +33,13 @@ class LaneSupply:
         self._task: asyncio.Task[None] | None = None
         self._not_before = 0.0
 
-    @property
-    def is_opening(self) -> bool:
-        return self._task is not None
-
-    def request(self) -> None:
-        """One more connection, unless one is on its way or the server has just refused one."""
+    def request(self, *, at_once: bool = False) -> bool:
+        """One more connection; whether one is on its way. After a refusal there is a pause, save
+        `at_once`."""
         loop = asyncio.get_running_loop()
-        if self._task is None and loop.time() >= self._not_before:
+        if self._task is None and (at_once or loop.time() >= self._not_before):
             self._task = loop.create_task(self._open_one())
+        return self._task is not None
 
     async def open_first(self) -> None:
         """Raises psycopg.Error, OSError or TimeoutError."""
@@ -67,7 +66,7 @@ class LaneSupply:
             except (LibpqError, OSError) as exc:  # TimeoutError is an OSError
                 wait_s = pause_s * random.uniform(0.5, 1.0)  # noqa: S311  # many gateways must not return at once
                 if not self._on_failure(exc, wait_s):
-                    self._not_before = asyncio.get_running_loop().time() + LONGEST_PAUSE_S / 3
+                    self._not_before = asyncio.get_running_loop().time() + REFUSED_PAUSE_S
                     return None
             await asyncio.sleep(wait_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

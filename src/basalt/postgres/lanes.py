@@ -19,6 +19,7 @@ from psycopg.pq.abc import PGconn
 
 from basalt.observe import event
 from basalt.postgres.lane import Lane
+from basalt.postgres.lane_choice import GROW_AT, LaneChoice
 from basalt.postgres.lane_costs import SLOW_S, StatementCosts
 from basalt.postgres.lane_job import Job, Query, Result, check_queries
 from basalt.postgres.lane_supply import LaneSupply
@@ -29,7 +30,6 @@ __all__ = ["LanePool", "LanesUnavailable", "PostgresError", "Query", "Result"]
 
 WATCH_S = 0.01
 CANCEL_AFTER_S = 0.025  # most statements have ended before a cancel request would arrive
-GROW_AT = 6  # in flight on the best lane; on two cores fewer lanes with more on each are faster
 LARGE_PARAMS_BYTES = 256 * 1024
 IDLE_S = 60.0
 CLOSE_GRACE_S = 5.0
@@ -53,9 +53,7 @@ class LanePool:
         statements: int = 256,
     ) -> None:
         self._name = name
-        self._size = size
-        self._depth = depth
-        self._limit = size + (size if spare is None else spare)
+        self._choice = LaneChoice(size=size, spare=size if spare is None else spare, depth=depth)
         self._statements = statements
         self._waiting = WaitingRoom(limit=max_waiting, wait_s=wait_s)
         self._supply = LaneSupply(
@@ -63,7 +61,6 @@ class LanePool:
             on_open=self._add_lane,
             on_failure=self._note_failure,
         )
-        self._lanes: list[Lane] = []
         self._costs = StatementCosts()
         self._is_open = False
         self._is_down = False
@@ -90,14 +87,16 @@ class LanePool:
         self._is_open = False
         await self._supply.close()
         self._waiting.fail_all(1.0)
-        if in_flight := [job.future for lane in self._lanes for job in lane.jobs]:
+        if in_flight := [job.future for lane in self._choice.lanes for job in lane.jobs]:
             await asyncio.wait(in_flight, timeout=CLOSE_GRACE_S)
-        for lane in list(self._lanes):
+        for lane in list(self._choice.lanes):
             await lane.cancel_all()
             self._drop_lane(lane)
         for handle in (self._watch, self._reaper):
             if handle is not None:
                 handle.cancel()
+        for callback in self._callbacks:
+            callback.cancel()
 
     def set_on_reconnect(self, callback: Callable[[], object]) -> None:
         """Called, and awaited when it returns an awaitable, each time PostgreSQL is back after an outage."""
@@ -106,7 +105,7 @@ class LanePool:
     def forget_statements(self) -> None:
         """Parse everything anew from now on: call it after the schema changed. A prepared statement keeps the
         parameter types it was parsed with, even when the column has another type now."""
-        for lane in self._lanes:
+        for lane in self._choice.lanes:
             lane.forget_statements()
 
     @property
@@ -132,6 +131,8 @@ class LanePool:
         Raises PostgresError when a query fails: the whole transaction is undone. Raises LanesUnavailable
         (503) when the connection is lost or no lane is free in time. Cancelling the awaiting task cancels the
         statement in PostgreSQL, or drops its result when it is not its turn yet."""
+        if not queries:
+            return []
         size_bytes = check_queries(queries)
         job = Job(queries, self._loop.create_future(), rollback=rollback, read_only=read_only)
         if (
@@ -154,61 +155,31 @@ class LanePool:
         if self._watch is None:
             self._watch = self._loop.call_later(WATCH_S, self._watch_lanes)
         if job.exclusive:
-            lane = self._choose_own_lane()
+            lane = self._choice.choose_own()
         else:
-            lane = None if self._waiting.shared else self._choose_lane()
-        if lane is not None:
-            lane.submit(job)
-        else:
+            lane = None if self._waiting.shared else self._choice.choose()
+        if lane is None:
             self._waiting.add(job, self._loop.time())
             self._make_room(job)
-
-    def _choose_lane(self) -> Lane | None:
-        best = None
-        fewest = self._depth
-        for lane in self._lanes:
-            if lane.is_shared:
-                jobs = lane.jobs
-                if not jobs:
-                    return lane
-                count = len(jobs)
-                if count < fewest and not jobs[0].is_slow:
-                    best, fewest = lane, count
-        if fewest >= GROW_AT:
-            self._grow()
-        return best
-
-    def _choose_own_lane(self) -> Lane | None:
-        """An idle one; half of the ordinary lanes always stay for requests that share."""
-        if self._occupied_count() < self._limit - max(1, self._size // 2):
-            for lane in self._lanes:
-                if lane.is_shared and not lane.jobs:
-                    lane.is_shared = False
-                    return lane
-        return None
-
-    def _occupied_count(self) -> int:
-        return sum(not lane.is_shared for lane in self._lanes)
+        else:
+            if len(lane.jobs) >= GROW_AT:
+                self._grow()
+            lane.submit(job)
 
     # Making room
 
     def _make_room(self, job: Job) -> None:
         if not job.exclusive:
             self._grow()
-        elif len(self._lanes) < self._limit:
-            self._supply.request()
-        elif self._occupied_count() < self._limit - max(1, self._size // 2):
-            shared = [lane for lane in self._lanes if lane.is_shared]
-            lane = min(shared, key=lambda lane: len(lane.jobs))
-            lane.is_reserved, lane.is_shared = True, False  # it empties, and then is somebody's own
+        elif not (self._choice.wants_own_lane and self._supply.request()):
+            self._choice.reserve(len(self._waiting.exclusive))
 
     def _grow(self) -> None:
-        free = sum(lane.is_shared and not (lane.jobs and lane.jobs[0].is_slow) for lane in self._lanes)
-        if free < self._size and len(self._lanes) < self._limit:
+        if self._choice.wants_shared_lane:
             self._supply.request()
 
     def _add_lane(self, conn: PGconn) -> None:
-        self._lanes.append(Lane(conn, self, statements=self._statements))
+        self._choice.lanes.append(Lane(conn, self, statements=self._statements))
         self._is_down = False
         if self._had_outage:
             self._had_outage = False
@@ -217,7 +188,7 @@ class LanePool:
         self._serve_waiting()
 
     def _note_failure(self, cause: Exception, pause_s: float) -> bool:
-        if self._lanes:
+        if self._choice.lanes:
             event("lane_refused", level="warning", lanes=self._name, reason=str(cause))
             return False
         if not self._is_down:
@@ -260,37 +231,34 @@ class LanePool:
 
     def lane_progressed(self, lane: Lane) -> None:
         if not lane.is_shared:
-            self._release(lane)
+            self._choice.release(lane)
+            if lane.is_retired and not lane.jobs:
+                self._drop_lane(lane)
         if self._waiting.shared or self._waiting.exclusive:
             self._serve_waiting()
-
-    def _release(self, lane: Lane) -> None:
-        if lane.is_cancelling or lane.is_lost:
-            return
-        if lane.is_retired:
-            if not lane.jobs:
-                self._drop_lane(lane)
-                self._grow()
-        elif not lane.jobs or not (lane.jobs[0].exclusive or lane.is_reserved):
-            lane.is_shared = True
-            lane.is_reserved = False
 
     def _serve_waiting(self) -> None:
         shared, exclusive = self._waiting.shared, self._waiting.exclusive
         while exclusive:
             job = exclusive[0]
-            if not job.is_own and not self._costs.is_slow(job.queries[-1].sql):
+            if job.future.done():
+                exclusive.popleft()
+            elif not job.is_own and not self._costs.is_slow(job.queries[-1].sql):
                 job.exclusive = False
                 shared.append(exclusive.popleft())
-            elif lane := self._choose_own_lane():
+            elif lane := self._choice.choose_own():
                 lane.submit(exclusive.popleft())
             else:
                 self._make_room(job)
                 break
-        while shared and (chosen := self._choose_lane()):
-            chosen.submit(shared.popleft())
-        if shared:
-            self._grow()
+        while shared:
+            if shared[0].future.done():
+                shared.popleft()
+            elif lane := self._choice.choose():
+                lane.submit(shared.popleft())
+            else:
+                self._grow()
+                break
 
     def lane_lost(self, lane: Lane, cause: Exception) -> None:
         event(
@@ -301,13 +269,13 @@ class LanePool:
             reason=str(cause).strip(),
         )
         self._drop_lane(lane)
-        if not self._lanes and self._is_open:
+        if not self._choice.lanes and self._is_open:
             self._had_outage = True
-            self._supply.request()
+            self._supply.request(at_once=True)
 
     def _drop_lane(self, lane: Lane) -> None:
-        if lane in self._lanes:
-            self._lanes.remove(lane)
+        if lane in self._choice.lanes:
+            self._choice.lanes.remove(lane)
         lane.close()
         while lane.jobs:
             lane.jobs.popleft().fail(LanesUnavailable("disconnected"))
@@ -317,13 +285,13 @@ class LanePool:
     def _watch_lanes(self) -> None:
         """Every few milliseconds while there is work: what is slow, who has gone, who has waited too long."""
         self._watch = None
-        for lane in list(self._lanes):
+        for lane in list(self._choice.lanes):
             if lane.jobs and self._loop.time() - lane.jobs[0].started_at > CANCEL_AFTER_S:
                 lane.take_results()  # a busy event loop is not a slow statement
                 self._watch_head(lane)
         self._waiting.expire(self._loop.time())
         self._serve_waiting()
-        if self._waiting or any(lane.jobs for lane in self._lanes):
+        if self._waiting or self._choice.is_busy:
             self._watch = self._watch or self._loop.call_later(WATCH_S, self._watch_lanes)
 
     def _watch_head(self, lane: Lane) -> None:
@@ -341,8 +309,9 @@ class LanePool:
     def _rescue(self, lane: Lane) -> None:
         for job in list(lane.jobs)[1:]:
             if job.read_only and not job.rescued and not job.future.done():
-                other = self._choose_lane()
+                other = self._choice.choose()
                 if other is None or len(other.jobs) >= GROW_AT:
+                    self._grow()  # and try again at the next look
                     return
                 job.rescued = True
                 copy = job.again(plain=job.plain)
@@ -352,7 +321,12 @@ class LanePool:
     def _reap(self) -> None:
         """Close lanes that nobody needed for a while; the last one stays."""
         now = self._loop.time()
-        for lane in list(self._lanes):
-            if len(self._lanes) > 1 and lane.is_shared and not lane.jobs and now - lane.idle_since > IDLE_S:
+        for lane in list(self._choice.lanes):
+            if (
+                len(self._choice.lanes) > 1
+                and lane.is_shared
+                and not lane.jobs
+                and now - lane.idle_since > IDLE_S
+            ):
                 self._drop_lane(lane)
         self._reaper = self._loop.call_later(IDLE_S / 4, self._reap)
