@@ -7,7 +7,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.postgres.project_files import write_project
 
 from basalt.postgres import (
     DatabaseAccess,
@@ -18,6 +17,7 @@ from basalt.postgres import (
     list_wanted_extensions,
 )
 from basalt.postgres.migrations import ADVISORY_LOCK, compare, read_folder
+from tests.postgres.project_files import write_project
 
 pytestmark = [pytest.mark.req("P19", "P1")]
 

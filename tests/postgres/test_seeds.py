@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.postgres.project_files import settings_of, write_project
 
 from basalt.postgres import DatabaseAccess, MigrationError, Progress, apply_migrations, apply_seeds
+from tests.postgres.project_files import settings_of, write_project
 
 pytestmark = [pytest.mark.req("P1", "P19")]
 
@@ -105,6 +105,7 @@ def test_a_seed_dumped_by_pg_dump_applies(
         "--\n-- PostgreSQL database dump\n--\n\\restrict abc\nSET session_replication_role = replica;\n"
         "SET transaction_timeout = 0;\nSELECT pg_catalog.set_config('search_path', '', false);\n"
         "COPY public.logs (id, note) FROM stdin;\n1\ta;b\\tc\n2\t\\N\n\\.\n\n"
+        'SELECT pg_catalog.setval(\'"pgsodium"."key_key_id_seq"\', 1, false);\n'
         "SELECT pg_catalog.setval('public.things_id_seq', 7, true);\nRESET ALL;\n\\unrestrict abc\n"
     )
     tables = LOGS + "create table public.things (id serial);"

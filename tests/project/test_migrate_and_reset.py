@@ -5,11 +5,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.postgres.project_files import settings_of, write_project
 
 from basalt.postgres import DatabaseAccess
 from basalt.project import migrate, reset
 from basalt.project.reset import platform_roles
+from tests.postgres.project_files import settings_of, write_project
 
 pytestmark = [pytest.mark.req("P1", "P19")]
 

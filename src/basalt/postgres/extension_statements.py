@@ -76,7 +76,8 @@ class ExtensionStatements:
     def _refuse(self, name: str) -> Decision:
         major = self._connection.info.server_version // 10000
         package = debian_package(name, major)
-        hint = f"Install it first: apt-get install {package}" if package else None
+        where = "from apt.postgresql.org where the distribution has no such package"
+        hint = f"Install it first: apt-get install {package} ({where})." if package else None
         return Decision(
             is_run=False, error=f"Extension {name} is not available on this PostgreSQL {major}.", hint=hint
         )
@@ -108,14 +109,14 @@ def created_extension(text: str) -> str | None:
 
 def changed_extensions(text: str) -> list[str]:
     """The names in `drop extension`, `alter extension` and `comment on extension`."""
-    match _parse(text):
-        case ast.AlterExtensionStmt() | ast.AlterExtensionContentsStmt() as node:
-            return [node.extname]
-        case ast.DropStmt() | ast.CommentStmt() | ast.AlterObjectSchemaStmt() as node:
-            objects = node.objects if isinstance(node, ast.DropStmt) else (node.object,)
-            return [item.sval for item in objects]
-        case _:
-            return []
+    node = _parse(text)
+    if isinstance(node, ast.AlterExtensionStmt | ast.AlterExtensionContentsStmt):
+        return [str(node.extname)]
+    if isinstance(node, ast.DropStmt):
+        return [item.sval for item in node.objects or ()]
+    if isinstance(node, ast.CommentStmt | ast.AlterObjectSchemaStmt):
+        return [node.object.sval]
+    return []
 
 
 def _parse(text: str) -> Any:

@@ -28,6 +28,7 @@ from basalt.postgres.statements import split_statements
 # One number for all of Basalt's processes and nobody else's.
 ADVISORY_LOCK = 0x6261_7361_6C74_6D69
 LOCK_LIMIT_S = 120
+SCAN_LIMIT_BYTES = 4_000_000
 
 FILE_NAME = re.compile(r"([0-9]+)_(.*)\.sql")
 # The CLI's `init` of before December 2021 wrote a file that is not a migration.
@@ -162,17 +163,18 @@ def list_wanted_extensions(supabase_dir: Path) -> frozenset[str]:
 
 
 def find_created_extensions(path: Path) -> Iterator[tuple[str, int]]:
-    """The names in `create extension` statements of a file, with their lines."""
+    """The names in `create extension` statements of a file, with their lines. A huge file is data and is not
+    looked through; what it creates is decided when it runs."""
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as source:
-            if not any(_CREATE_EXTENSION.search(line) for line in source):
-                return
-            source.seek(0)
-            for statement in split_statements(source):
-                if statement.kind == "extension" and (name := created_extension(statement.text)):
-                    yield name, statement.line
+        if path.stat().st_size > SCAN_LIMIT_BYTES:
+            return
+        text = path.read_text("utf-8-sig", "replace")
     except OSError:
         return
+    if _CREATE_EXTENSION.search(text):
+        for statement in split_statements(text):
+            if statement.kind == "extension" and (name := created_extension(statement.text)):
+                yield name, statement.line
 
 
 @contextmanager

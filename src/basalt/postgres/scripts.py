@@ -25,9 +25,12 @@ HARMLESS_COMMANDS = frozenset(
     ("c", "connect", "echo", "encoding", "pset", "qecho", "restrict", "set", "timing", "unrestrict", "unset")
 )
 
-# `pg_dump` of PostgreSQL 17 and later writes this into its first lines; an older server does not know it.
+# What dumps say of another server. PostgreSQL 17 and later write its timeout into the first lines, and a data
+# dump of an older Supabase sets the one sequence of pgsodium, which nothing uses.
 _NEWER_SETTING = re.compile(r"set\s+(?:session\s+|local\s+)?transaction_timeout\b", re.IGNORECASE)
 NEWER_SETTING_SINCE = 170000
+_PGSODIUM_SEQUENCE = re.compile(r"select\s+(?:pg_catalog\.)?setval\('\"?pgsodium\"?\.", re.IGNORECASE)
+HAS_PGSODIUM_SEQUENCE = b"select pg_catalog.to_regclass('pgsodium.key_key_id_seq') is not null"
 
 _NO_TRANSACTION = re.compile(r"^--\s*basalt:\s*no[- ]transaction\s*$", re.MULTILINE | re.IGNORECASE)
 _DOLLAR_QUOTE = re.compile(r"\$(?:[^\W\d]\w*)?\$")
@@ -169,7 +172,7 @@ class _Script:
         match statement.kind:
             case "comment":
                 return
-            case "plain" if self._is_newer_setting(statement):
+            case "plain" if self._is_of_another_server(statement.text):
                 return
             case "psql":
                 self._pass_over(statement)
@@ -225,9 +228,13 @@ class _Script:
                 hint="Write what it stands for as SQL; other files are included by migrations of their own.",
             )
 
-    def _is_newer_setting(self, statement: Statement) -> bool:
-        is_old = self._connection.info.server_version < NEWER_SETTING_SINCE
-        return is_old and _NEWER_SETTING.match(statement.text) is not None
+    def _is_of_another_server(self, text: str) -> bool:
+        if _NEWER_SETTING.match(text):
+            return self._connection.info.server_version < NEWER_SETTING_SINCE
+        if _PGSODIUM_SEQUENCE.match(text):
+            row = self._connection.execute(HAS_PGSODIUM_SEQUENCE).fetchone()
+            return row is not None and not row[0]
+        return False
 
     def _change_extension(self, statement: Statement) -> None:
         decision = self._extensions.decide(statement.text)
