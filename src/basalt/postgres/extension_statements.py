@@ -114,8 +114,8 @@ def changed_extensions(text: str) -> list[str]:
         return [str(node.extname)]
     if isinstance(node, ast.DropStmt):
         return [item.sval for item in node.objects or ()]
-    if isinstance(node, ast.CommentStmt | ast.AlterObjectSchemaStmt):
-        return [node.object.sval]
+    if isinstance(node, ast.CommentStmt | ast.AlterObjectSchemaStmt) and isinstance(node.object, ast.String):
+        return [str(node.object.sval)]
     return []
 
 

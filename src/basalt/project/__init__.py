@@ -1,6 +1,6 @@
 """What a command does to a whole project: make one, bring its database up to date, begin it anew."""
 
-from basalt.postgres.migrations import MigrationStatus, list_migrations
+from basalt.postgres import MigrationStatus, list_migrations
 from basalt.project.migrate import migrate
 from basalt.project.reset import recreate, reset
 from basalt.project.scaffold import create_project, new_migration
