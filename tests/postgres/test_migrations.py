@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from basalt.errors import BasaltError
 from basalt.postgres import (
     DatabaseAccess,
     MigrationError,
@@ -567,3 +568,21 @@ def test_triggers_on_users_and_policies_on_objects_can_be_made(
     apply_migrations(database, write_project(tmp_path, {"1_a.sql": text}))
 
     assert query("select policyname from pg_policies where tablename = 'profiles'") == [("own",)]
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(database: DatabaseAccess, tmp_path: Path) -> None:
+    with pytest.raises(BasaltError, match=r"Database nowhere on .* cannot be reached") as caught:
+        list_migrations(database.with_dbname("nowhere"), tmp_path)
+
+    assert caught.value.code == "database_unreachable"
+
+
+def test_a_history_that_cannot_be_written_is_said_with_the_file(
+    database: DatabaseAccess, tmp_path: Path, query: Query
+) -> None:
+    text = "create table public.a ();\ndrop table supabase_migrations.schema_migrations;"
+
+    error = failure_of(database, write_project(tmp_path, {"1_a.sql": text}))
+
+    assert (error.file, error.sqlstate) == ("supabase/migrations/1_a.sql", "42P01")
+    assert query("select 1 from pg_tables where tablename = 'a'") == []

@@ -181,7 +181,12 @@ def find_created_extensions(path: Path) -> Iterator[tuple[str, int]]:
 def connect_for_scripts(access: DatabaseAccess) -> Iterator[Connection]:
     """A connection as role `postgres`, in autocommit: the files decide about transactions."""
     conninfo = make_conninfo(access.conninfo("postgres"), application_name="basalt migrations")
-    with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection:
+    try:
+        connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+    except psycopg.OperationalError as exc:
+        message = f"Database {access.dbname} on {access.host}:{access.port} cannot be reached: {exc}"
+        raise BasaltError("database_unreachable", 503, message) from exc
+    with connection:
         yield connection
 
 

@@ -74,9 +74,7 @@ class MigrationError(BasaltError):
         self.sqlstate, self.detail, self.kept_line = sqlstate, detail, kept_line
         where = f"{file}, line {line}" if line else file
         parts = [f"{where}: {reason}" + (f" ({sqlstate})" if sqlstate else "")]
-        parts += [
-            part for part in (excerpt, detail and f"Detail: {detail}", hint and f"Hint: {hint}") if part
-        ]
+        parts += [part for part in (excerpt, detail and f"Detail: {detail}") if part]
         if kept_line is None:
             parts.append("Nothing of this file was kept.")
         else:
@@ -213,11 +211,15 @@ class _Script:
             self._is_open = True
 
     def _finish(self, last: Statement | None, record: Callable[[list[str]], None]) -> None:
-        if not self._is_open:
-            self._connection.execute(b"begin")
-        self._connection.execute(b"reset role")
-        record(self._sources or [])
-        self._send(b"commit", last or Statement("commit", 1, "commit"))
+        last = last or Statement("commit", 1, "commit")
+        try:
+            if not self._is_open:
+                self._connection.execute(b"begin")
+            self._connection.execute(b"reset role")
+            record(self._sources or [])
+        except psycopg.Error as exc:
+            raise self._postgres_error(last, exc) from exc
+        self._send(b"commit", last)
 
     def _pass_over(self, statement: Statement) -> None:
         command = statement.text[1:].split(maxsplit=1)[0] if statement.text[1:].strip() else ""
