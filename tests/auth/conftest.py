@@ -1,4 +1,4 @@
-"""Auth over a real database: the service of the room, a client that speaks to it in requests, and its Inbox."""
+"""Auth over a real database: the service, a client that speaks to it in requests, and its Inbox."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -9,13 +9,13 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
+from psycopg.rows import dict_row
+
 from basalt.access import Authoriser, ProjectKeys, load_project_keys
 from basalt.auth import AuthService
 from basalt.config import Settings, load_settings
 from basalt.http import Headers, Request
-from basalt.postgres import DatabaseAccess, open_pool
-from basalt.senders import Inbox
-from psycopg.rows import dict_row
+from basalt.postgres import DatabaseAccess
 
 PASSWORD = "correct horse battery"
 
@@ -149,7 +149,7 @@ def base_settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def start_auth(database: DatabaseAccess, base_settings: Settings) -> AsyncIterator[StartAuth]:
-    """`await start_auth(email={"enable_confirmations": True})` opens a service with these changes to `[auth]`."""
+    """`await start_auth(email={"enable_confirmations": True})` opens a service with `[auth]` changed so."""
     async with AsyncExitStack() as stack:
 
         async def start(
@@ -174,11 +174,7 @@ async def start_auth(database: DatabaseAccess, base_settings: Settings) -> Async
                 base_settings, auth=section, basalt=replace(base_settings.basalt, **(basalt or {}))
             )
             keys = load_project_keys(base_settings.state_dir, settings)
-            pool = open_pool(database.conninfo("supabase_auth_admin"), name="inbox")
-            await stack.enter_async_context(pool)
-            service = AuthService(
-                settings, keys, Authoriser(keys), database, sender or Inbox(pool), bcrypt_rounds=4
-            )
+            service = AuthService(settings, keys, Authoriser(keys), database, sender, bcrypt_rounds=4)
             await service.open()
             stack.push_async_callback(service.close)
             return AuthClient(service, keys, database, settings)

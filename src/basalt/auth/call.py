@@ -97,10 +97,12 @@ class Call:
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The first value of each query parameter."""
+        """The first value of each query parameter. Raises AuthError validation_failed."""
         if self._query is None:
             self._query = {}
             for name, value in self.request.query():
+                if "\x00" in value:
+                    raise AuthError("validation_failed", "The query string holds a NUL character")
                 self._query.setdefault(name, value)
         return self._query
 

@@ -110,7 +110,7 @@ def render_error(error: AuthError, headers: Headers, request_id: str) -> Respons
         extra.append((API_VERSION_HEADER, NAMED_CODES_SINCE.isoformat()))
         body: dict[str, Any] = {"code": error.code, "message": error.message}
     else:
-        raised = _shown_database_error(error.__cause__)
+        raised = _shown_database_error(error.__cause__) if error.status == 500 else None
         if raised is not None:
             return json_response(raised, 500, extra)
         body = {"code": error.status, "error_code": error.code, "msg": error.message}

@@ -57,7 +57,8 @@ where id = %(id)s
     and coalesce(recovery_sent_at, '-infinity') <= now() - make_interval(secs => %(max_frequency_s)s)
 """,
     "reauthentication": """
-update auth.users set reauthentication_token = %(token_hash)s, reauthentication_sent_at = now(), updated_at = now()
+update auth.users set reauthentication_token = %(token_hash)s, reauthentication_sent_at = now(),
+    updated_at = now()
 where id = %(id)s
     and coalesce(reauthentication_sent_at, '-infinity') <= now() - make_interval(secs => %(max_frequency_s)s)
 """,

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from basalt.config import AuthSettings
 
@@ -45,8 +45,8 @@ class Redirects:
                 return True
             if not _is_address(host) and HOSTNAME.fullmatch(host) is None:
                 return False
-        plain = urlunsplit(parts._replace(fragment=""))
-        return any(pattern.fullmatch(plain) for pattern in self._patterns)
+        without_fragment = url.partition("#")[0]
+        return any(pattern.fullmatch(without_fragment) for pattern in self._patterns)
 
 
 def compile_glob(pattern: str) -> re.Pattern[str]:
@@ -95,14 +95,15 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
 
 def with_query(url: str, values: Mapping[str, str]) -> str:
     """`url` with `values` set in its query string; other values stay."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True)) | dict(values)
-    return urlunsplit(parts._replace(query=urlencode(sorted(query.items()))))
+    head, mark, fragment = url.partition("#")
+    path, _, query = head.partition("?")
+    merged = dict(parse_qsl(query, keep_blank_values=True)) | dict(values)
+    return f"{path}?{urlencode(sorted(merged.items()))}{mark}{fragment}"
 
 
 def with_fragment(url: str, values: Mapping[str, str]) -> str:
     """`url` with `values` as its fragment, in the order of their names as Go encodes them."""
-    return urlunsplit(urlsplit(url)._replace(fragment=urlencode(sorted(values.items()))))
+    return f"{url.partition('#')[0]}#{urlencode(sorted(values.items()))}"
 
 
 def verification_link(base_url: str, token: str, kind: str, redirect_to: str) -> str:

@@ -16,13 +16,15 @@ from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.http import Request, Response, Route
 from basalt.postgres import DatabaseAccess, open_pool
-from basalt.senders import Sender
+from basalt.senders import Inbox, Sender
 
 POOL_SIZE = 8
+INBOX_POOL_SIZE = 4
 
 
 class AuthService:
-    """`/auth/v1`. Connects as `supabase_auth_admin`; `sender` carries its mails and text messages."""
+    """`/auth/v1`. Connects as `supabase_auth_admin`; `sender` carries its mails and text messages, the Inbox
+    where there is none."""
 
     def __init__(
         self,
@@ -30,12 +32,15 @@ class AuthService:
         keys: ProjectKeys,
         authoriser: Authoriser,
         access: DatabaseAccess,
-        sender: Sender,
+        sender: Sender | None = None,
         *,
         bcrypt_rounds: int = DEFAULT_ROUNDS,
     ) -> None:
         base_url = settings.api_url
-        self._pool = open_pool(access.conninfo("supabase_auth_admin"), max_size=POOL_SIZE, name="auth")
+        conninfo = access.conninfo("supabase_auth_admin")
+        self._pool = open_pool(conninfo, max_size=POOL_SIZE, name="auth")
+        # A pool of its own: flows send while they hold a connection of the other one.
+        self._inbox_pool = open_pool(conninfo, max_size=INBOX_POOL_SIZE, name="auth-inbox")
         self._passwords = PasswordHasher(rounds=bcrypt_rounds)
         self._auth = Auth(
             settings=settings.auth,
@@ -44,16 +49,18 @@ class AuthService:
             authoriser=authoriser,
             pool=self._pool,
             passwords=self._passwords,
-            messages=Messenger(settings.auth, base_url, sender),
+            messages=Messenger(settings.auth, base_url, sender or Inbox(self._inbox_pool)),
             redirects=Redirects(settings.auth),
             limits=Limits(settings.auth, header=settings.basalt.client_address_header),
         )
 
     async def open(self) -> None:
         await self._pool.open()
+        await self._inbox_pool.open()
 
     async def close(self) -> None:
         await self._pool.close()
+        await self._inbox_pool.close()
         self._passwords.close()
 
     async def respond(self, request: Request) -> Response:
@@ -64,6 +71,9 @@ class AuthService:
         except (psycopg.OperationalError, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests) as error:
             observe.event("auth_database_unavailable", level="error", error=error)
             failure = AuthError("unavailable", headers=[("Retry-After", "1")])
+        except psycopg.DataError as error:
+            failure = AuthError("validation_failed", "The request holds a value that cannot be stored")
+            failure.__cause__ = error
         except Exception as error:
             observe.event("auth_crashed", level="error", path=request.path, error=error)
             failure = AuthError("unexpected_failure")
