@@ -28,7 +28,7 @@ from basalt.postgres import (
     apply_migrations,
     apply_seeds,
 )
-from basalt.postgres.migrations import read_folder
+from basalt.postgres.migration_folder import read_folder
 from basalt.postgres.seeds import find_seeds
 from basalt.project import recreate
 

@@ -17,7 +17,8 @@ from basalt.postgres import (
     list_migrations,
     list_wanted_extensions,
 )
-from basalt.postgres.migrations import ADVISORY_LOCK, compare, read_folder
+from basalt.postgres.migration_folder import compare, read_folder
+from basalt.postgres.migrations import ADVISORY_LOCK
 from tests.postgres.project_files import write_project
 
 pytestmark = [pytest.mark.req("P19", "P1")]

@@ -9,18 +9,12 @@ from basalt.postgres.extensions import ExtensionPolicy, debian_package, extensio
 from basalt.postgres.install import InstallError, PostgresInstall, find_postgres
 from basalt.postgres.lane_job import Query, Result
 from basalt.postgres.lanes import LanePool
-from basalt.postgres.migrations import (
-    MigrationFile,
-    MigrationReport,
-    MigrationStatus,
-    apply_migrations,
-    list_migrations,
-    list_wanted_extensions,
-    lock_migrations,
-)
+from basalt.postgres.migration_error import MigrationError
+from basalt.postgres.migration_folder import MigrationFile, MigrationStatus, list_wanted_extensions
+from basalt.postgres.migrations import MigrationReport, apply_migrations, list_migrations, lock_migrations
 from basalt.postgres.pool import open_pool
 from basalt.postgres.postgres_error import LanesUnavailable, PostgresError
-from basalt.postgres.scripts import MigrationError, Progress
+from basalt.postgres.scripts import Progress
 from basalt.postgres.seeds import apply_seeds
 
 __all__ = [

@@ -6,36 +6,31 @@ differ because real projects need them: two files of one version are both applie
 second, and a file older than the newest applied one is applied with a warning.
 """
 
-import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from basalt.errors import BasaltError
 from basalt.postgres.access import DatabaseAccess
-from basalt.postgres.extension_statements import ExtensionStatements, created_extension
-from basalt.postgres.extensions import extension_policy
-from basalt.postgres.scripts import Connection, MigrationError, OnProgress, Progress, run_script
-from basalt.postgres.statements import split_statements
+from basalt.postgres.extension_statements import ExtensionStatements
+from basalt.postgres.migration_error import MigrationError
+from basalt.postgres.migration_folder import (
+    MigrationFile,
+    MigrationStatus,
+    compare,
+    find_created_extensions,
+    read_folder,
+)
+from basalt.postgres.scripts import Connection, OnProgress, Progress, run_script
 
 # One number for all of Basalt's processes and nobody else's.
 ADVISORY_LOCK = 0x6261_7361_6C74_6D69
 LOCK_LIMIT_S = 120
-SCAN_LIMIT_BYTES = 4_000_000
-
-FILE_NAME = re.compile(r"([0-9]+)_(.*)\.sql")
-# The CLI's `init` of before December 2021 wrote a file that is not a migration.
-OLD_INIT = re.compile(r"[0-9]{14}_init\.sql")
-OLD_INIT_BEFORE = "20211209000000"
-
-_CREATE_EXTENSION = re.compile(r"\bcreate\s+extension\b", re.IGNORECASE)
 
 CREATE_HISTORY = """
 set lock_timeout = '4s';
@@ -58,31 +53,6 @@ insert into supabase_migrations.schema_migrations as m (version, name, statement
 on conflict (version) do update set
     name = concat_ws(', ', m.name, excluded.name), statements = m.statements || excluded.statements
 """
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationFile:
-    version: str
-    name: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationFolder:
-    """The files in the order in which they are applied, and what else is there, with the reason."""
-
-    files: tuple[MigrationFile, ...]
-    passed_over: tuple[tuple[Path, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationStatus:
-    """`missing`: the database has it, the folder has not. `path` is None then."""
-
-    version: str
-    name: str
-    state: Literal["applied", "pending", "missing"]
-    path: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,72 +79,6 @@ def apply_migrations(
     with lock_migrations(access), connect_for_scripts(access) as connection:
         ensure_history(connection)
         return run.apply(connection)
-
-
-def read_folder(project_dir: Path) -> MigrationFolder:
-    """The names of `supabase/migrations/` as the CLI understands them; nothing when there is no such
-    folder."""
-    folder = project_dir / "supabase" / "migrations"
-    paths = sorted((path for path in folder.glob("*") if path.is_file()), key=lambda path: path.name)
-    files, passed_over = [], []
-    for index, path in enumerate(paths):
-        match = FILE_NAME.fullmatch(path.name)
-        if match is None:
-            if path.suffix == ".sql":
-                passed_over.append((path, "its name is not <version>_<name>.sql"))
-        elif index == 0 and OLD_INIT.fullmatch(path.name) and match[1] < OLD_INIT_BEFORE:
-            passed_over.append((path, "it is the empty start of an old Supabase CLI"))
-        else:
-            files.append(MigrationFile(match[1], match[2], path))
-    return MigrationFolder(tuple(files), tuple(passed_over))
-
-
-def compare(files: Sequence[MigrationFile], history: Mapping[str, str]) -> list[MigrationStatus]:
-    """What is applied, pending and missing. `history` maps applied versions to their recorded names."""
-    twice = {version for version, count in Counter(file.version for file in files).items() if count > 1}
-
-    def is_applied(file: MigrationFile) -> bool:
-        recorded = history.get(file.version)
-        return recorded is not None and (file.version not in twice or file.name in recorded.split(", "))
-
-    here = [
-        MigrationStatus(file.version, file.name, "applied" if is_applied(file) else "pending", file.path)
-        for file in files
-    ]
-    missing = [
-        MigrationStatus(version, name, "missing", None)
-        for version, name in history.items()
-        if version not in {file.version for file in files}
-    ]
-    return sorted([*here, *missing], key=lambda status: (status.version, status.name))
-
-
-def list_wanted_extensions(supabase_dir: Path) -> frozenset[str]:
-    """The extensions that the project's migrations and seeds create and that a server must offer: neither
-    brought
-    by Basalt nor dispensable. Files that cannot be read are left for the run to complain about."""
-    paths = [
-        *supabase_dir.glob("migrations/*.sql"),
-        *supabase_dir.glob("seed*.sql"),
-        *supabase_dir.glob("seed*/*.sql"),
-    ]
-    names = {name for path in paths for name, _ in find_created_extensions(path)}
-    return frozenset(name for name in names if extension_policy(name, ()) == "missing")
-
-
-def find_created_extensions(path: Path) -> Iterator[tuple[str, int]]:
-    """The names in `create extension` statements of a file, with their lines. A huge file is data and is not
-    looked through; what it creates is decided when it runs."""
-    try:
-        if path.stat().st_size > SCAN_LIMIT_BYTES:
-            return
-        text = path.read_text("utf-8-sig", "replace")
-    except OSError:
-        return
-    if _CREATE_EXTENSION.search(text):
-        for statement in split_statements(text):
-            if statement.kind == "extension" and (name := created_extension(statement.text)):
-                yield name, statement.line
 
 
 @contextmanager
