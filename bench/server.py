@@ -1,0 +1,76 @@
+"""The benchmark's project, copied to a temporary folder and served by `basalt start` in its own process."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parent / "project"
+STOP_LIMIT_S = 30
+
+
+@dataclass(frozen=True)
+class Server:
+    project_dir: Path
+    host: str
+    port: int
+    anon_key: str
+    jwt_secret: str
+
+
+@contextmanager
+def serving_bench_project() -> Iterator[Server]:
+    """Durable commits, no rate limit, logs of warnings only: what an operator would measure."""
+    folder = Path(tempfile.mkdtemp(prefix="basalt-bench-"))
+    folder.chmod(0o711)
+    project_dir = Path(shutil.copytree(PROJECT, folder / "bench"))
+    environ = {
+        **os.environ,
+        "SUPABASE_API_PORT": str(free_port()),
+        "SUPABASE_DB_PORT": str(free_port()),
+        "BASALT_LOG_LEVEL": "warning",
+        "NO_COLOR": "1",
+    }
+    log = folder / "basalt.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "basalt.cli", "start", str(project_dir), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            env=environ,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"basalt start failed: {log.read_text()}")
+        facts = json.loads(line)
+        yield Server(
+            project_dir=project_dir,
+            host="127.0.0.1",
+            port=int(environ["SUPABASE_API_PORT"]),
+            anon_key=facts["anon_key"],
+            jwt_secret=facts["jwt_secret"],
+        )
+        if warnings := log.read_text().strip():
+            print(f"The server's log:\n{warnings[:2000]}", file=sys.stderr)
+    finally:
+        process.terminate()
+        process.wait(STOP_LIMIT_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
