@@ -175,7 +175,8 @@ def test_a_managed_server_gets_the_contract_without_superuser(managed_url: str, 
             create table public.profiles (id uuid primary key);
             alter table public.profiles enable row level security;
             create function public.handle() returns trigger language plpgsql security definer
-                set search_path = '' as $$ begin insert into public.profiles values (new.id); return new; end $$;
+                set search_path = ''
+                as $$ begin insert into public.profiles values (new.id); return new; end $$;
             create trigger on_auth_user_created after insert on auth.users
                 for each row execute function public.handle();
             insert into storage.buckets (id, name) values ('avatars', 'avatars');

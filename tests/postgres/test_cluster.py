@@ -85,8 +85,8 @@ def test_a_second_start_keeps_the_data(open_cluster: OpenCluster) -> None:
     assert time.monotonic() - started < 3
 
 
-def test_the_server_is_what_the_contract_needs(open_cluster: OpenCluster) -> None:
-    access = open_cluster().ensure()
+def test_the_server_is_what_the_contract_needs(cluster_access: DatabaseAccess) -> None:
+    access = cluster_access
     assert ask(access, "show wal_level") == "logical"
     assert ask(access, "show server_encoding") == "UTF8"
     assert ask(access, "show listen_addresses") == "127.0.0.1"
@@ -94,8 +94,8 @@ def test_the_server_is_what_the_contract_needs(open_cluster: OpenCluster) -> Non
 
 
 @pytest.mark.parametrize("host", ["socket", "tcp"])
-def test_every_door_asks_for_the_password(open_cluster: OpenCluster, host: str) -> None:
-    access = open_cluster().ensure()
+def test_every_door_asks_for_the_password(cluster_access: DatabaseAccess, host: str) -> None:
+    access = cluster_access
     folder = access.socket_dir if host == "socket" else access.host
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(
@@ -103,12 +103,12 @@ def test_every_door_asks_for_the_password(open_cluster: OpenCluster, host: str) 
         )
 
 
-def test_passwords_are_kept_where_only_their_owner_reads(open_cluster: OpenCluster, project: Path) -> None:
-    access = open_cluster().ensure()
-    path = project / ".basalt" / "database.json"
+def test_passwords_are_kept_where_only_their_owner_reads(cluster: PrivateCluster) -> None:
+    access = cluster.ensure()
+    path = cluster.state_dir / "database.json"
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(set(json.loads(path.read_text())["passwords"].values())) == len(access.passwords)
-    assert load_access(project / ".basalt") == access
+    assert load_access(cluster.state_dir) == access
     assert access.passwords["postgres"] not in repr(access)
 
 
@@ -248,9 +248,7 @@ def test_the_first_start_with_fsync_takes_seconds(project: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another user")
 class TestRoot:
-    def test_the_server_does_not_run_as_root(self, open_cluster: OpenCluster) -> None:
-        cluster = open_cluster()
-        cluster.ensure()
+    def test_the_server_does_not_run_as_root(self, cluster: PrivateCluster) -> None:
         assert Path(f"/proc/{pid_of(cluster)}").stat().st_uid != 0
 
     def test_a_project_that_the_server_cannot_reach_keeps_its_data_elsewhere(self, project: Path) -> None:
