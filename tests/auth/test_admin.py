@@ -10,12 +10,13 @@ from tests.auth.conftest import PASSWORD, AuthClient
 pytestmark = pytest.mark.req("P6")
 
 EMAIL = "ada@example.com"
+SOMEBODY = "7c1f6a3e-58d1-4f0a-9b39-0f8f6d1c2b3a"
 ADMIN_ROUTES = [
     ("GET", "/admin/users"),
     ("POST", "/admin/users"),
-    ("GET", f"/admin/users/{uuid4()}"),
-    ("PUT", f"/admin/users/{uuid4()}"),
-    ("DELETE", f"/admin/users/{uuid4()}"),
+    ("GET", f"/admin/users/{SOMEBODY}"),
+    ("PUT", f"/admin/users/{SOMEBODY}"),
+    ("DELETE", f"/admin/users/{SOMEBODY}"),
     ("POST", "/admin/generate_link"),
     ("POST", "/invite"),
 ]

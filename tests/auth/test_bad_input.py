@@ -141,6 +141,18 @@ async def test_metadata_may_hold_what_json_can_and_postgresql_stores(auth: AuthC
         assert answer.status == status, answer.body
 
 
+async def test_numbers_of_any_length_in_metadata_are_shown(auth: AuthClient) -> None:
+    user = await auth.a_user()
+    auth.rows(
+        "update auth.users set raw_user_meta_data = jsonb_build_object('long', %s::numeric, 'flag', true)",
+        "9" * 400,
+    )
+    shown = (await auth.admin("GET", f"/admin/users/{user['id']}")).json["user_metadata"]
+    assert shown["long"] == "9" * 400
+    assert shown["flag"] is True
+    assert await auth.sign_in()
+
+
 async def test_a_body_beyond_a_megabyte_is_refused(auth: AuthClient) -> None:
     answer = await auth.post("/signup", b'{"email": "' + b"x" * (1024 * 1024) + b'"}')
     assert answer.error == (413, "request_entity_too_large")

@@ -377,6 +377,29 @@ def as_jsonb(value: object) -> Jsonb:
     return Jsonb(value, dumps=orjson.dumps)
 
 
+def _renderable(value: Any) -> Any:
+    """JSON as PostgreSQL keeps it may hold whole numbers of any length; what goes out has 64 bits or a
+    fraction."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return _with_shorter_numbers(value)
+    return value
+
+
+def _with_shorter_numbers(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _with_shorter_numbers(inner) for name, inner in value.items()}
+        case list():
+            return [_with_shorter_numbers(inner) for inner in value]
+        case int() if value.bit_length() > 1023:
+            return str(value)[:1000]
+        case int() if value.bit_length() > 63:
+            return float(value)
+    return value
+
+
 def _found(row: Mapping[str, Any] | None) -> User | None:
     return None if row is None else user_of_row(row)
 
@@ -403,9 +426,9 @@ def user_of_row(row: Mapping[str, Any]) -> User:
         email_change=row["email_change"] or "",
         email_change_confirm_status=row["email_change_confirm_status"] or 0,
         phone_change=row["phone_change"] or "",
-        app_metadata=row["raw_app_meta_data"] or {},
-        user_metadata=row["raw_user_meta_data"] or {},
-        identities=row["identities"] or (),
+        app_metadata=_renderable(row["raw_app_meta_data"]) or {},
+        user_metadata=_renderable(row["raw_user_meta_data"]) or {},
+        identities=_renderable(row["identities"]) or (),
         factors=row["factors"] or (),
     )
 
