@@ -377,6 +377,7 @@ def test_the_history_of_an_older_cli_is_understood(
         connection.execute("insert into supabase_migrations.schema_migrations values ('1')")
     project = write_project(tmp_path, {"1_a.sql": "select nonsense;", "2_b.sql": "select 1;"})
 
+    assert [status.state for status in list_migrations(database, project)] == ["applied", "pending"]
     assert [file.name for file in apply_migrations(database, project).applied] == ["b"]
 
 
@@ -408,15 +409,12 @@ def test_two_processes_apply_each_file_once(database: DatabaseAccess, tmp_path: 
     )
 
 
-def test_roles_come_before_the_first_migration(database: DatabaseAccess, tmp_path: Path) -> None:
-    project = write_project(
-        tmp_path,
-        {
-            "roles.sql": "create role migration_reader nologin;",
-            "1_a.sql": "grant usage on schema public to migration_reader;",
-        },
-    )
+def test_roles_come_before_the_first_migration_and_once(database: DatabaseAccess, tmp_path: Path) -> None:
+    roles = "create role migration_reader nologin;"
+    project = write_project(tmp_path, {"roles.sql": roles, "1_a.sql": "select nonsense;"})
     try:
+        failure_of(database, project)
+        write_project(tmp_path, {"1_a.sql": "grant usage on schema public to migration_reader;"})
         apply_migrations(database, project)
         write_project(tmp_path, {"2_b.sql": "select 1;"})
         apply_migrations(database, project)

@@ -6,6 +6,7 @@ differ because real projects need them: two files of one version are both applie
 second, and a file older than the newest applied one is applied with a warning.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,20 +39,32 @@ create schema if not exists supabase_migrations;
 create table if not exists supabase_migrations.schema_migrations (version text not null primary key);
 alter table supabase_migrations.schema_migrations add column if not exists statements text[];
 alter table supabase_migrations.schema_migrations add column if not exists name text;
+create table if not exists supabase_migrations.seed_files (
+    path text not null primary key, hash text not null
+);
 """
 HAS_HISTORY = """
-select count(*) = 3 from pg_catalog.pg_attribute
+select count(*) = 3 and pg_catalog.to_regclass('supabase_migrations.seed_files') is not null
+from pg_catalog.pg_attribute
 where attrelid = pg_catalog.to_regclass('supabase_migrations.schema_migrations')
     and attname in ('version', 'statements', 'name') and not attisdropped
 """
-LOAD_HISTORY = (
-    "select version, coalesce(name, '') from supabase_migrations.schema_migrations order by version"
-)
+HAS_VERSIONS = "select pg_catalog.to_regclass('supabase_migrations.schema_migrations') is not null"
+LOAD_HISTORY = """
+select h.version, coalesce(pg_catalog.to_jsonb(h) ->> 'name', '')
+from supabase_migrations.schema_migrations as h order by h.version
+"""
 # A second file of a version joins the row of the first.
 RECORD = """
 insert into supabase_migrations.schema_migrations as m (version, name, statements) values (%s, %s, %s)
 on conflict (version) do update set
     name = concat_ws(', ', m.name, excluded.name), statements = m.statements || excluded.statements
+"""
+# Seeds, and `roles.sql`, which the CLI runs where it makes a database and nowhere else.
+LOAD_SEED_FILES = "select path, hash from supabase_migrations.seed_files"
+RECORD_SEED_FILE = """
+insert into supabase_migrations.seed_files (path, hash) values (%s, %s)
+on conflict (path) do update set hash = excluded.hash
 """
 
 
@@ -71,10 +84,8 @@ def apply_migrations(
     access: DatabaseAccess, project_dir: Path, *, on_progress: OnProgress | None = None
 ) -> MigrationReport:
     """Applies what is pending, in order, each file by itself. Raises MigrationError at the first that fails;
-    those
-    before it stay. A second process waits until the first is done. `roles.sql` comes before the first
-    migration
-    of a database."""
+    those before it stay. A second process waits until the first is done. `roles.sql` runs once, before the
+    first migration of a database."""
     run = _Run(project_dir, on_progress or (lambda _: None))
     with lock_migrations(access), connect_for_scripts(access) as connection:
         ensure_history(connection)
@@ -116,8 +127,22 @@ def ensure_history(connection: Connection) -> None:
 
 
 def _load_history(connection: Connection) -> dict[str, str]:
-    row = connection.execute(HAS_HISTORY).fetchone()
+    row = connection.execute(HAS_VERSIONS).fetchone()
     return dict(connection.execute(LOAD_HISTORY).fetchall()) if row and row[0] else {}
+
+
+def load_seed_files(connection: Connection) -> dict[str, str]:
+    """The SHA-256 of each seed file that ran, by its path below the project."""
+    return dict(connection.execute(LOAD_SEED_FILES).fetchall())
+
+
+def record_seed_file(connection: Connection, shown: str, digest: str) -> None:
+    connection.execute(RECORD_SEED_FILE, (shown, digest))
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 class _Run:
@@ -132,7 +157,8 @@ class _Run:
     def apply(self, connection: Connection) -> MigrationReport:
         history = _load_history(connection)
         statuses = compare(self._folder.files, history)
-        pending = [file for file in self._folder.files if _is_pending(file, statuses)]
+        waiting = {status.path for status in statuses if status.state == "pending"}
+        pending = [file for file in self._folder.files if file.path in waiting]
         self._warn_of(statuses, pending)
         extensions = ExtensionStatements(connection)
         self._check_extensions(extensions, pending)
@@ -166,8 +192,11 @@ class _Run:
 
     def _run_roles(self, connection: Connection, extensions: ExtensionStatements) -> None:
         path = self._project_dir / "supabase" / "roles.sql"
-        if path.is_file():
-            self._run(connection, extensions, path, lambda _: None)
+        shown = self._shown(path)
+        if not path.is_file() or shown in load_seed_files(connection):
+            return
+        digest = hash_file(path)
+        self._run(connection, extensions, path, lambda _: record_seed_file(connection, shown, digest))
 
     def _run_file(self, connection: Connection, extensions: ExtensionStatements, file: MigrationFile) -> None:
         def record(statements: list[str]) -> None:
@@ -194,10 +223,6 @@ class _Run:
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self._project_dir).as_posix()
-
-
-def _is_pending(file: MigrationFile, statuses: Iterable[MigrationStatus]) -> bool:
-    return any(status.path == file.path and status.state == "pending" for status in statuses)
 
 
 def _second_files(files: Iterable[MigrationFile]) -> Iterator[MigrationFile]:

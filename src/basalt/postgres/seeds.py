@@ -4,7 +4,6 @@ As in the Supabase CLI (`pkg/migration/seed.go`), `supabase_migrations.seed_file
 SHA-256. A file that changed after it was applied is not run again, since its rows are there; a reset runs it.
 """
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,23 +12,17 @@ from pathlib import Path
 from basalt.config import Settings
 from basalt.postgres.access import DatabaseAccess
 from basalt.postgres.extension_statements import ExtensionStatements
-from basalt.postgres.migrations import connect_for_scripts, lock_migrations
+from basalt.postgres.migrations import (
+    connect_for_scripts,
+    ensure_history,
+    hash_file,
+    load_seed_files,
+    lock_migrations,
+    record_seed_file,
+)
 from basalt.postgres.scripts import Connection, OnProgress, Progress, run_script
 
 DEFAULT_PATTERN = "./seed.sql"
-
-CREATE_SEED_FILES = """
-set lock_timeout = '4s';
-create schema if not exists supabase_migrations;
-create table if not exists supabase_migrations.seed_files (path text not null primary key, hash text not
-null);
-"""
-HAS_SEED_FILES = "select pg_catalog.to_regclass('supabase_migrations.seed_files') is not null"
-LOAD_SEED_FILES = "select path, hash from supabase_migrations.seed_files"
-RECORD = """
-insert into supabase_migrations.seed_files (path, hash) values (%s, %s)
-on conflict (path) do update set hash = excluded.hash
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +74,17 @@ def _shown(path: Path, project_dir: Path) -> str:
 
 
 def _apply(connection: Connection, files: list[SeedFile], tell: OnProgress) -> list[str]:
-    row = connection.execute(HAS_SEED_FILES).fetchone()
-    if row is None or not row[0]:
-        connection.execute(CREATE_SEED_FILES)
-    known: dict[str, str] = dict(connection.execute(LOAD_SEED_FILES).fetchall())
+    ensure_history(connection)
+    known = load_seed_files(connection)
     extensions = ExtensionStatements(connection)
     applied = []
     for file in files:
-        with file.path.open("rb") as source:
-            digest = hashlib.file_digest(source, "sha256").hexdigest()
+        digest = hash_file(file.path)
         if file.shown not in known:
             _run(connection, extensions, file, digest, tell)
             applied.append(file.shown)
         elif known[file.shown] != digest:
-            connection.execute(RECORD, (file.shown, digest))
+            record_seed_file(connection, file.shown, digest)
             changed = f"{file.shown} has changed since it was applied; a reset of the database runs it again"
             tell(Progress("warning", "", changed))
     return applied
@@ -104,7 +94,7 @@ def _run(
     connection: Connection, extensions: ExtensionStatements, file: SeedFile, digest: str, tell: OnProgress
 ) -> None:
     def record(_: list[str]) -> None:
-        connection.execute(RECORD, (file.shown, digest))
+        record_seed_file(connection, file.shown, digest)
 
     tell(Progress("seeding", file.shown))
     started = time.monotonic()
