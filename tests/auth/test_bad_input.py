@@ -295,3 +295,34 @@ async def test_settings_and_health_are_those_of_gotrue(auth: AuthClient) -> None
     assert settings["mailer_autoconfirm"] is True
     assert settings["phone_autoconfirm"] is False
     assert settings["disable_signup"] is False
+
+
+async def test_a_constraint_of_the_project_tells_no_hash_to_anybody(
+    auth: AuthClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    auth.rows("alter table auth.users add constraint no_bots check (email not like 'bot%%')")
+    answer = await auth.post("/signup", {"email": "bot@example.com", "password": PASSWORD})
+    assert answer.status == 500
+    assert answer.json["code"] == "23514"
+    log = "".join(capfd.readouterr())
+    assert "23514" in log
+    assert "$2b$" not in log + answer.body.decode()
+
+
+async def test_a_storm_of_sign_ins_is_refused_before_it_fills_the_memory(
+    auth: AuthClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("basalt.auth.passwords.MAX_WAITING", 4)
+    body = {"email": "nobody@example.com", "password": PASSWORD}
+    answers = await asyncio.gather(*(auth.post("/token?grant_type=password", body) for _ in range(40)))
+    assert {answer.status for answer in answers} == {400, 429}
+
+
+async def test_a_hash_that_would_take_days_is_not_computed(auth: AuthClient) -> None:
+    auth.rows(
+        "insert into auth.users (id, email, encrypted_password, email_confirmed_at)"
+        " values (gen_random_uuid(), 'slow@example.com', %s, now())",
+        "$2a$31$" + "a" * 53,
+    )
+    answer = await auth.post("/token?grant_type=password", {"email": "slow@example.com", "password": "x"})
+    assert answer.error == (400, "invalid_credentials")

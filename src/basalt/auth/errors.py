@@ -138,6 +138,6 @@ def _shown_database_error(cause: BaseException | None) -> dict[str, Any] | None:
     body: dict[str, Any] = {"code": cause.sqlstate, "message": diagnostics.message_primary or ""}
     if diagnostics.message_hint:
         body["hint"] = diagnostics.message_hint
-    if diagnostics.message_detail:
+    if diagnostics.message_detail and not diagnostics.message_detail.startswith("Failing row contains"):
         body["detail"] = diagnostics.message_detail
     return body

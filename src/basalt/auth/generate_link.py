@@ -12,6 +12,7 @@ from basalt.auth.errors import AuthError
 from basalt.auth.messages import Ticket
 from basalt.auth.one_time import Purpose, TokenType, hash_code, new_code, store_code, store_token
 from basalt.auth.passwords import check_password
+from basalt.auth.render import render_user
 from basalt.auth.signup import SignUp, register
 from basalt.auth.users import (
     Transaction,
@@ -20,7 +21,6 @@ from basalt.auth.users import (
     find_user_by_email,
     merge_user_metadata,
     reload_user,
-    render_user,
 )
 from basalt.http import Response, json_response
 

@@ -7,6 +7,7 @@ threads; the rest wait in line.
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -18,6 +19,7 @@ from basalt.auth.errors import AuthError
 from basalt.config import AuthSettings
 
 DEFAULT_ROUNDS: Final = 10
+MAX_WAITING: Final = 256  # some ten seconds of hashing on two cores; beyond that an answer comes too late
 MAX_PASSWORD_BYTES: Final = 72  # bcrypt reads no further
 
 LOWER: Final = "abcdefghijklmnopqrstuvwxyz"
@@ -31,8 +33,11 @@ REQUIRED_CHARACTERS: Final[dict[str, tuple[str, ...]]] = {
     "lower_upper_letters_digits_symbols": (LOWER, UPPER, DIGITS, SYMBOLS),
 }
 
-# Cost limits of stored argon2 hashes (GoTrue crypto/password.go): a row must not be able to take the machine
+BCRYPT: Final = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
+
+# Cost limits of stored hashes (GoTrue crypto/password.go): a row must not be able to take the machine
 # down.
+MAX_BCRYPT_ROUNDS: Final = 15
 MAX_ARGON2_MEMORY_KIB: Final = 1024 * 1024
 MAX_ARGON2_TIME: Final = 20
 MAX_ARGON2_LANES: Final = 16
@@ -48,6 +53,7 @@ class PasswordHasher:
 
     def __init__(self, *, rounds: int = DEFAULT_ROUNDS, threads: int | None = None) -> None:
         self._rounds = rounds
+        self._waiting = 0
         self._threads = ThreadPoolExecutor(threads or os.cpu_count() or 2, thread_name_prefix="auth-password")
         self._nobody = bcrypt.hashpw(os.urandom(16).hex().encode(), bcrypt.gensalt(rounds)).decode()
 
@@ -68,7 +74,13 @@ class PasswordHasher:
     async def _run(
         self, work: Callable[[str, Parameter], Outcome], password: str, with_: Parameter
     ) -> Outcome:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, password, with_)
+        if self._waiting >= MAX_WAITING:
+            raise AuthError("over_request_rate_limit", headers=[("Retry-After", "1")])
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, password, with_)
+        finally:
+            self._waiting -= 1
 
 
 def check_password(password: str, settings: AuthSettings) -> None:
@@ -94,11 +106,7 @@ def is_known_hash(stored: str) -> bool:
     """Whether an imported hash is one that `PasswordHasher.verify` can check."""
     if stored.startswith("$argon2"):
         return _argon2_within_limits(stored)
-    try:
-        bcrypt.checkpw(b"", stored.encode())
-    except ValueError:
-        return False
-    return True
+    return _bcrypt_within_limits(stored)
 
 
 def _hash_bcrypt(password: str, rounds: int) -> str:
@@ -108,10 +116,9 @@ def _hash_bcrypt(password: str, rounds: int) -> str:
 def _verify(password: str, stored: str) -> bool:
     if stored.startswith("$argon2"):
         return _argon2_within_limits(stored) and _verify_argon2(password, stored)
-    try:
-        return bcrypt.checkpw(password.encode()[:MAX_PASSWORD_BYTES], stored.encode())
-    except ValueError:  # not a hash at all
+    if not _bcrypt_within_limits(stored):
         return False
+    return bcrypt.checkpw(password.encode()[:MAX_PASSWORD_BYTES], stored.encode())
 
 
 def _verify_argon2(password: str, stored: str) -> bool:
@@ -119,6 +126,11 @@ def _verify_argon2(password: str, stored: str) -> bool:
         return argon2.PasswordHasher().verify(stored, password)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
+
+
+def _bcrypt_within_limits(stored: str) -> bool:
+    found = BCRYPT.fullmatch(stored)
+    return found is not None and 4 <= int(found[1]) <= MAX_BCRYPT_ROUNDS
 
 
 def _argon2_within_limits(stored: str) -> bool:

@@ -6,7 +6,19 @@ service_role. The service checks it before the handler runs.
 
 from typing import Final
 
-from basalt.auth import admin, logout, otp, recover, settings, sign_in, signup, user, verify
+from basalt.auth import (
+    admin,
+    admin_list,
+    invite,
+    logout,
+    otp,
+    recover,
+    settings,
+    sign_in,
+    signup,
+    user,
+    verify,
+)
 from basalt.auth.generate_link import generate_link
 from basalt.http import Route, RouteTable
 
@@ -27,8 +39,8 @@ ROUTES: Final = RouteTable(
         Route("GET", "/user", "user", user.get_user),
         Route("PUT", "/user", "user", user.update_user),
         Route("POST", "/logout", "user", logout.sign_out),
-        Route("POST", "/invite", "admin", admin.invite),
-        Route("GET", "/admin/users", "admin", admin.list_users),
+        Route("POST", "/invite", "admin", invite.invite),
+        Route("GET", "/admin/users", "admin", admin_list.list_users),
         Route("POST", "/admin/users", "admin", admin.create),
         Route("GET", "/admin/users/{user_id}", "admin", admin.get_user),
         Route("PUT", "/admin/users/{user_id}", "admin", admin.update),

@@ -69,16 +69,16 @@ class AuthService:
         except BasaltError as error:
             failure = auth_error(error)
         except (psycopg.OperationalError, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests) as error:
-            observe.event("auth_database_unavailable", level="error", error=error)
             failure = AuthError("unavailable", headers=[("Retry-After", "1")])
+            failure.__cause__ = error
         except psycopg.DataError as error:
             failure = AuthError("validation_failed", "The request holds a value that cannot be stored")
             failure.__cause__ = error
         except Exception as error:
-            observe.event("auth_crashed", level="error", path=request.path, error=error)
             failure = AuthError("unexpected_failure")
-        if failure.status >= 500 and failure.__cause__ is not None:
-            observe.event("auth_failed", level="error", code=failure.code, error=failure.__cause__)
+            failure.__cause__ = error
+        if failure.status >= 500:
+            _report(request, failure)
         return render_error(failure, request.headers, request.request_id)
 
     async def _answer(self, request: Request) -> Response:
@@ -98,7 +98,23 @@ def _find_route(request: Request) -> tuple[Route, dict[str, str]]:
     found = ROUTES.match(request.method, request.raw_path)
     if found is None:
         raise AuthError("not_found")
-    if request.method == "HEAD" and found[0].path == "/verify":
-        # Mail scanners look at links with HEAD; the code in it must survive that.
+    # Mail scanners look at links with HEAD; the code in it must survive that.
+    if request.method == "HEAD" and found[0].path in ("/verify", "/reauthenticate"):
         raise AuthError("method_not_allowed")
     return found
+
+
+def _report(request: Request, failure: AuthError) -> None:
+    """Tell the log why. Of PostgreSQL's words only the first: details hold whole rows, hashes too."""
+    cause = failure.__cause__
+    if isinstance(cause, psycopg.Error):
+        observe.event(
+            "auth_failed",
+            level="error",
+            path=request.path,
+            code=failure.code,
+            sqlstate=cause.sqlstate,
+            reason=cause.diag.message_primary or type(cause).__name__,
+        )
+    else:
+        observe.event("auth_failed", level="error", path=request.path, code=failure.code, error=cause)

@@ -22,6 +22,7 @@ from basalt.auth.messages import Channel
 from basalt.auth.one_time import clear_tokens
 from basalt.auth.passwords import check_password
 from basalt.auth.pkce import check_challenge, keep_flow
+from basalt.auth.render import render_user
 from basalt.auth.tokens import issue_session, session_response
 from basalt.auth.users import (
     CONFIRM_EMAIL,
@@ -34,7 +35,6 @@ from basalt.auth.users import (
     find_user_by_phone,
     merge_user_metadata,
     reload_user,
-    render_user,
     set_providers,
 )
 from basalt.http import Response, json_response
@@ -112,22 +112,30 @@ async def register(tx: Transaction, call: Call, wanted: SignUp) -> User:
 async def _carry_out(call: Call, wanted: SignUp) -> Response:
     async with call.auth.transaction() as tx:
         user = await _find(tx, call, wanted)
-        if user is not None and _is_confirmed(user, wanted.provider):
-            return await _answer_owner(tx, call, user, wanted)
-        if user is None:
-            user = await register(tx, call, wanted)
-        else:
-            user = await _ensure_identity(tx, user, wanted)
-        confirms_now = _confirms_at_once(call, wanted.provider)
-        traits: dict[str, Any] = {"provider": wanted.provider}
-        await record(tx, user, "user_signedup" if confirms_now else "user_confirmation_requested", traits)
-        if confirms_now:
-            await tx.execute(CONFIRM_EMAIL if wanted.provider == "email" else CONFIRM_PHONE, {"id": user.id})
-            await clear_tokens(tx, user)
-            await record(tx, user, "login", traits)
-            return session_response(await issue_session(call, tx, await reload_user(tx, user), "password"))
-        await _ask_for_proof(call, tx, user, wanted)
-        shown = render_user(await reload_user(tx, user))
+        if user is None or not _is_confirmed(user, wanted.provider):
+            return await _admit(call, tx, user, wanted)
+        await record(tx, user, "user_repeated_signup", {"provider": wanted.provider})
+    if _confirms_at_once(call, wanted.provider):
+        raise AuthError("user_already_exists")
+    return json_response(_obfuscated(call, wanted))
+
+
+async def _admit(call: Call, tx: Transaction, user: User | None, wanted: SignUp) -> Response:
+    """A new user, or one that never proved the address: nothing of the latter is changed but its identity."""
+    if user is None:
+        user = await register(tx, call, wanted)
+    else:
+        user = await _ensure_identity(tx, user, wanted)
+    confirms_now = _confirms_at_once(call, wanted.provider)
+    traits: dict[str, Any] = {"provider": wanted.provider}
+    await record(tx, user, "user_signedup" if confirms_now else "user_confirmation_requested", traits)
+    if confirms_now:
+        await tx.execute(CONFIRM_EMAIL if wanted.provider == "email" else CONFIRM_PHONE, {"id": user.id})
+        await clear_tokens(tx, user)
+        await record(tx, user, "login", traits)
+        return session_response(await issue_session(call, tx, await reload_user(tx, user), "password"))
+    await _ask_for_proof(call, tx, user, wanted)
+    shown = render_user(await reload_user(tx, user))
     if user.times["invited_at"] is not None:
         # Whoever signs up has not proven to be the one invited.
         shown |= {"user_metadata": {}, "identities": []}
@@ -143,15 +151,6 @@ async def _ask_for_proof(call: Call, tx: Transaction, user: User, wanted: SignUp
             tx, user, "email/signup", wanted.challenge, wanted.challenge_method, provider_type="email"
         )
     await send_confirmation(call, tx, user, is_pkce=bool(wanted.challenge))
-
-
-async def _answer_owner(tx: Transaction, call: Call, user: User, wanted: SignUp) -> Response:
-    await record(tx, user, "user_repeated_signup", {"provider": wanted.provider})
-    if not call.settings.email.enable_confirmations or not call.settings.sms.enable_confirmations:
-        # Committed by hand: the entry stays although the request is refused.
-        await tx.commit()
-        raise AuthError("user_already_exists")
-    return json_response(_obfuscated(call, wanted))
 
 
 def _obfuscated(call: Call, wanted: SignUp) -> dict[str, Any]:

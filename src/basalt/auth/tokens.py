@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
+from basalt.auth.render import render_user
 from basalt.auth.sessions import Method, Session, create_session
-from basalt.auth.users import Transaction, User, reload_user, render_user
+from basalt.auth.users import Transaction, User, reload_user
 from basalt.http import Response, json_response
 
 NO_STORE: Final = (("cache-control", "no-store"),)  # RFC 6749 §5.1

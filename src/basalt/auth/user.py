@@ -15,6 +15,7 @@ from basalt.auth.messages import Channel
 from basalt.auth.one_time import clear_tokens, count_wrong_code, hash_code, use_token
 from basalt.auth.passwords import check_password
 from basalt.auth.pkce import check_challenge, keep_flow
+from basalt.auth.render import render_user
 from basalt.auth.sessions import end_sessions
 from basalt.auth.users import (
     REPLACE_HASH,
@@ -26,7 +27,6 @@ from basalt.auth.users import (
     lock_user,
     merge_user_metadata,
     reload_user,
-    render_user,
 )
 from basalt.http import Response, json_response
 
