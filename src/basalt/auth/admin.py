@@ -1,5 +1,5 @@
-"""`/admin/users`: users made, changed and deleted by the project's own back end, with service_role or a secret
-key only (GoTrue admin.go)."""
+"""`/admin/users`: users made, changed and deleted by the project's own back end, with service_role or a
+secret key only (GoTrue admin.go)."""
 
 import base64
 import hashlib
