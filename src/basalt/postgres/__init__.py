@@ -14,6 +14,16 @@ from basalt.postgres.migration_folder import MigrationFile, MigrationStatus, lis
 from basalt.postgres.migrations import MigrationReport, apply_migrations, list_migrations, lock_migrations
 from basalt.postgres.pool import open_pool
 from basalt.postgres.postgres_error import LanesUnavailable, PostgresError
+from basalt.postgres.schema_cache import (
+    Column,
+    Name,
+    Parameter,
+    Relationship,
+    Routine,
+    SchemaCache,
+    Table,
+    load_schema_cache,
+)
 from basalt.postgres.scripts import Progress
 from basalt.postgres.seeds import apply_seeds
 
@@ -22,6 +32,7 @@ __all__ = [
     "BootstrapError",
     "BootstrapReport",
     "ClusterError",
+    "Column",
     "DatabaseAccess",
     "ExtensionPolicy",
     "InstallError",
@@ -31,12 +42,18 @@ __all__ = [
     "MigrationFile",
     "MigrationReport",
     "MigrationStatus",
+    "Name",
+    "Parameter",
     "PostgresError",
     "PostgresInstall",
     "PrivateCluster",
     "Progress",
     "Query",
+    "Relationship",
     "Result",
+    "Routine",
+    "SchemaCache",
+    "Table",
     "access_from_url",
     "apply_bootstrap",
     "apply_migrations",
@@ -47,6 +64,7 @@ __all__ = [
     "list_migrations",
     "list_wanted_extensions",
     "load_access",
+    "load_schema_cache",
     "lock_migrations",
     "open_pool",
 ]

@@ -1,0 +1,144 @@
+"""The REST service: leads a request through the steps, and keeps the schema cache fresh.
+
+The cache is loaded at start, after a `notify pgrst` (the event trigger of the bootstrap sends one for any
+tool's DDL), after an outage, and
+once before an unknown table or routine is refused. While it loads, the old one serves.
+"""
+
+import asyncio
+import contextlib
+import time
+
+import psycopg
+
+from basalt import observe
+from basalt.access import AccessError, Authoriser
+from basalt.config import Settings
+from basalt.errors import BasaltError
+from basalt.http import Request, Response, json_response
+from basalt.postgres import DatabaseAccess, LanePool, LanesUnavailable, SchemaCache, load_schema_cache
+from basalt.rest.errors import RestError, render_error, rest_error_from_access
+from basalt.rest.plan import plan_request
+from basalt.rest.query import RootTarget
+from basalt.rest.request import parse_request
+from basalt.rest.response import render_response
+from basalt.rest.run import run_plan
+
+LISTEN_CHANNEL = "pgrst"
+RECHECK_INTERVAL_S = 1.0
+LISTEN_BACK_OFF_S = 1.0
+UNKNOWN_CODES = frozenset({"PGRST200", "PGRST202", "PGRST204", "PGRST205"})
+
+
+class RestService:
+    def __init__(
+        self, settings: Settings, authoriser: Authoriser, lanes: LanePool, access: DatabaseAccess
+    ) -> None:
+        self._settings = settings
+        self._authoriser = authoriser
+        self._lanes = lanes
+        self._conninfo = access.conninfo("authenticator")
+        self._cache: SchemaCache | None = None
+        self._loading = asyncio.Lock()
+        self._loaded_at = 0.0
+        self._listener: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self._lanes.open()
+        await self.reload()
+        self._lanes.set_on_reconnect(self.reload)
+        self._listener = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
+        await self._lanes.close()
+
+    async def respond(self, request: Request) -> Response:
+        try:
+            return await self._respond(request)
+        except LanesUnavailable as error:
+            unavailable = RestError("PGRST001", headers=[("Retry-After", "1")], hint=error.hint)
+            return render_error(unavailable)
+        except AccessError as error:
+            return render_error(rest_error_from_access(error))
+        except RestError as error:
+            return render_error(error)
+        except BasaltError as error:
+            return render_error(error)
+
+    async def reload(self) -> None:
+        """Load the schema cache; concurrent calls load once after the other."""
+        async with self._loading:
+            self._cache = await asyncio.to_thread(self._load)
+            self._loaded_at = time.monotonic()
+            self._lanes.forget_statements()
+
+    def _load(self) -> SchemaCache:
+        with psycopg.connect(
+            self._conninfo, application_name="basalt/schema-cache", connect_timeout=5
+        ) as connection:
+            return load_schema_cache(connection, self._settings.api.schemas)
+
+    async def _respond(self, request: Request) -> Response:
+        caller = self._authoriser.authorise(request.headers, request.query_string)
+        body = await request.body() if request.method in ("POST", "PUT", "PATCH", "DELETE") else None
+        api = parse_request(request, body, schemas=self._settings.api.schemas)
+        if isinstance(api.target, RootTarget):
+            return self._describe()
+        if api.action == "inspect":
+            return Response(200, [(b"allow", b"OPTIONS,GET,HEAD,POST,PUT,PATCH,DELETE")])
+        cache = self._known()
+        max_rows = self._settings.api.max_rows
+        try:
+            plan = plan_request(api, cache, max_rows=max_rows)
+        except RestError as error:
+            if error.code not in UNKNOWN_CODES or not await self._recheck():
+                raise
+            cache = self._known()
+            plan = plan_request(api, cache, max_rows=max_rows)
+        outcome = await run_plan(
+            plan, api, caller, request, cache, self._lanes, search_path=self._settings.api.extra_search_path
+        )
+        return render_response(api, outcome)
+
+    def _known(self) -> SchemaCache:
+        assert self._cache is not None
+        return self._cache
+
+    async def _recheck(self) -> bool:
+        """Something unknown may have come into being by a tool that told nobody. At most once a second."""
+        if time.monotonic() - self._loaded_at < RECHECK_INTERVAL_S:
+            return False
+        await self.reload()
+        return True
+
+    def _describe(self) -> Response:
+        schemas = self._settings.api.schemas
+        tables = sorted(
+            name for schema, name in (self._cache.tables if self._cache else ()) if schema == schemas[0]
+        )
+        info = {"title": "standard public schema", "description": "", "version": "14"}
+        paths: dict[str, dict[str, str]] = {f"/{name}": {} for name in tables}
+        return json_response({"swagger": "2.0", "info": info, "paths": paths})
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._listen_once()
+            except (psycopg.Error, OSError) as error:
+                observe.event("schema_listener_lost", level="warning", reason=str(error).strip())
+                await asyncio.sleep(LISTEN_BACK_OFF_S)
+                with contextlib.suppress(psycopg.Error, OSError):
+                    await self.reload()
+
+    async def _listen_once(self) -> None:
+        async with await psycopg.AsyncConnection.connect(
+            self._conninfo, autocommit=True, application_name="basalt/schema-listener", connect_timeout=5
+        ) as connection:
+            await connection.execute(f"listen {LISTEN_CHANNEL}")
+            async for _ in connection.notifies():
+                await asyncio.sleep(0.05)  # a migration sends many
+                await self.reload()
