@@ -1,5 +1,6 @@
 """The nearest peer, @supabase/lite, served by Node over the same PostgreSQL; left out where Node or npm is
-missing."""
+missing.
+"""
 
 import os
 import re

@@ -2,7 +2,8 @@
 
 It runs in a process of its own, so that it shares no interpreter with what it measures, and does as little as
 an honest client can: it writes prepared bytes, reads to the end of each answer, notes status and time.
-Bounded by connections and seconds."""
+Bounded by connections and seconds.
+"""
 
 import asyncio
 import json

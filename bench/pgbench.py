@@ -1,5 +1,6 @@
 """The reference: pgbench sends the statements that the gateway sent, prepared and pipelined, without a
-gateway."""
+gateway.
+"""
 
 import re
 import subprocess

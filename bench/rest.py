@@ -3,7 +3,8 @@
 For each kind of request the gateway's rate is set against pgbench, which sends the same statements prepared
 and pipelined, and against @supabase/lite where Node is available, all on the same PostgreSQL in the same run.
 Absolute figures belong to the machine; the ratios are the point. `--record` appends the table to
-bench/RESULTS.md."""
+bench/RESULTS.md.
+"""
 
 import argparse
 import asyncio

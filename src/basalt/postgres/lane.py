@@ -9,7 +9,8 @@ Cancelling. PostgreSQL cancels whatever the connection happens to be running whe
 then the abandoned statement may have ended and its neighbour begun. So a lane takes no new work while a
 cancel request is out, every job behind the target is marked as exposed, and an exposed job that comes back as
 cancelled is run again by the pool: its transaction was undone. When the outcome of a cancel request is
-unknown, the lane retires."""
+unknown, the lane retires.
+"""
 
 import asyncio
 from collections import deque

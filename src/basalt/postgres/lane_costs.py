@@ -1,7 +1,8 @@
 """Which statements are slow: a short memory, so that a slow statement blocks others only until it is known.
 
 Requests behind a slow statement wait for it, because a lane answers in order. The pool notices slowness when
-it happens; this remembers it by SQL text, and the next run of the same statement gets a lane of its own."""
+it happens; this remembers it by SQL text, and the next run of the same statement gets a lane of its own.
+"""
 
 from collections import OrderedDict
 

@@ -1,5 +1,6 @@
 """What goes through a lane: queries in, results out, and the job that carries one request's queries
-through."""
+through.
+"""
 
 from asyncio import Future
 from collections.abc import Sequence

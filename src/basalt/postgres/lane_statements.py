@@ -2,7 +2,8 @@
 
 A statement is shared only once PostgreSQL has confirmed it. Until then (its first use may yet fail before the
 parse is reached) a second request with the same SQL is sent unprepared, so that one request's failure is
-never another's. Names are used once, so that closing an old statement cannot meet a new one."""
+never another's. Names are used once, so that closing an old statement cannot meet a new one.
+"""
 
 from collections import OrderedDict
 

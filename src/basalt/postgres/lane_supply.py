@@ -1,5 +1,6 @@
 """Opens connections for a pool of lanes, one at a time, and keeps trying with back-off and jitter while
-PostgreSQL is away."""
+PostgreSQL is away.
+"""
 
 import asyncio
 import random

@@ -8,7 +8,8 @@ statement would hold up those behind it; against that,
   answer counts.
 
 A request whose caller has gone is dropped when its answer arrives; once it has been at the head of its lane
-for `CANCEL_AFTER_S` it is cancelled in PostgreSQL (`lane` tells how its neighbours stay unharmed)."""
+for `CANCEL_AFTER_S` it is cancelled in PostgreSQL (`lane` tells how its neighbours stay unharmed).
+"""
 
 import asyncio
 import inspect
@@ -126,7 +127,8 @@ class LanePool:
 
         `own_lane`: nobody queues behind it. `rollback`: everything is undone at the end although it succeeded
         (deferred constraints are then not checked; end with `set constraints all immediate` if they should
-        be). `read_only`: it has no effect, so that it may be sent twice to get past a slow statement.
+        be). `read_only`: it has no effect (`transaction_read_only` is on), so that it may be sent twice to
+        get past a slow statement.
 
         Raises PostgresError when a query fails: the whole transaction is undone. Raises LanesUnavailable
         (503) when the connection is lost or no lane is free in time. Cancelling the awaiting task cancels the
@@ -154,10 +156,7 @@ class LanePool:
             raise LanesUnavailable("disconnected")
         if self._watch is None:
             self._watch = self._loop.call_later(WATCH_S, self._watch_lanes)
-        if job.exclusive:
-            lane = self._choice.choose_own()
-        else:
-            lane = None if self._waiting.shared else self._choice.choose()
+        lane = self._choose(job)
         if lane is None:
             self._waiting.add(job, self._loop.time())
             self._make_room(job)
@@ -165,6 +164,11 @@ class LanePool:
             if len(lane.jobs) >= GROW_AT:
                 self._grow()
             lane.submit(job)
+
+    def _choose(self, job: Job) -> Lane | None:
+        if job.exclusive:
+            return self._choice.choose_own()
+        return None if self._waiting.shared else self._choice.choose()  # no overtaking
 
     # Making room
 
