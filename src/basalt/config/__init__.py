@@ -4,6 +4,7 @@
 environment.
 """
 
+from basalt.config.dotenv import read_dotenv
 from basalt.config.load import ConfigError, Problem, load_settings
 from basalt.config.settings import (
     ApiSettings,
@@ -30,4 +31,5 @@ __all__ = [
     "Settings",
     "SmsSettings",
     "load_settings",
+    "read_dotenv",
 ]
