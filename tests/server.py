@@ -54,7 +54,13 @@ class Server:
     def stop(self) -> int:
         """Stop as Ctrl-C does; the exit code."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(STOP_LIMIT_S)
+        code = self.process.wait(STOP_LIMIT_S)
+        self.close_output()
+        return code
+
+    def close_output(self) -> None:
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def free_port() -> int:
@@ -145,5 +151,4 @@ def running_server(project_dir: Path, **overrides: str) -> Iterator[Server]:
     finally:
         if server.process.poll() is None:
             server.stop()
-        if server.process.stdout is not None:
-            server.process.stdout.close()
+        server.close_output()

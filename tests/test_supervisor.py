@@ -115,6 +115,7 @@ def test_status_keys_and_stop_speak_of_the_running_project(project: Path) -> Non
     assert keys["anon_key"] == server.anon_key
     assert basalt("stop", str(project), environ=environ).returncode == 0
     assert server.process.wait(10) == 0
+    server.close_output()
     assert basalt("status", str(project), environ=environ).returncode == 3
     assert basalt("stop", str(project), environ=environ).returncode == 3
 
@@ -126,6 +127,7 @@ def test_a_killed_supervisor_blocks_no_start(project: Path) -> None:
         client.post("/rest/v1/notes", json={"body": "before the kill"})
     first.process.kill()
     first.process.wait(10)
+    first.close_output()
     ports = {name: first.environ[name] for name in ("SUPABASE_API_PORT", "SUPABASE_DB_PORT")}
     with running_server(project, **ports) as second:
         assert bodies(second) == ["seeded", "before the kill"]
