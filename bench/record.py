@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import unquote
 
+from basalt import observe
 from basalt.gateway.app import Gateway
 from basalt.postgres import LanePool, Query, Result
 
@@ -15,6 +16,7 @@ async def record_queries(
     gateway: Gateway, method: str, target: str, headers: Mapping[str, str], body: bytes
 ) -> list[Query]:
     """The queries of the one flush that the request costs, with their parameters."""
+    observe.configure(process="bench", level="warning")
     flushes: list[list[Query]] = []
     execute = LanePool.execute
 

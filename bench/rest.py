@@ -33,12 +33,14 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 OWNERS = 5000
 USER = "00000000-0000-4000-8000-000000000007"
 COLUMNS = "id,title,body,priority,created_at"
+OWN_NOTES = [owner_row * 5000 + 7 for owner_row in range(20)]  # the ids of USER's notes
 FRESH_TOKENS = 60_000  # more than are spent in a run, and far more than any cache of verified tokens holds
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of request. `goal` is the share of pgbench's rate, `lite_goal` the multiple of lite's."""
+    """One kind of request; `{id}` in the target is each of the user's notes in turn. `goal` is the share of
+    pgbench's rate, `lite_goal` the multiple of lite's."""
 
     name: str
     target: str
@@ -61,7 +63,7 @@ SCENARIOS = (
     ),
     Scenario(
         "single row",
-        "/rest/v1/notes?select=*&id=eq.7",
+        "/rest/v1/notes?select=*&id=eq.{id}",
         headers={"Accept": "application/vnd.pgrst.object+json"},
     ),
     Scenario(
@@ -161,7 +163,7 @@ async def record_all(
             scenario.name: await record_queries(
                 gateway,
                 scenario.method,
-                scenario.target,
+                list_targets(scenario)[0],
                 request_headers(scenario, server, sign_token(server.jwt_secret, USER, 0)),
                 scenario.body.encode(),
             )
@@ -178,7 +180,11 @@ def build_load(scenario: Scenario, server: Server, port: int, seconds: float, co
     return Load(
         host=server.host,
         port=port,
-        requests=[render_request(scenario, request_headers(scenario, server, token)) for token in tokens],
+        requests=[
+            render_request(scenario, target, request_headers(scenario, server, token))
+            for token in tokens
+            for target in list_targets(scenario)
+        ],
         connections=connections,
         seconds=seconds,
     )
@@ -195,10 +201,16 @@ def request_headers(scenario: Scenario, server: Server, token: str) -> dict[str,
     }
 
 
-def render_request(scenario: Scenario, headers: Mapping[str, str]) -> str:
+def list_targets(scenario: Scenario) -> list[str]:
+    if "{id}" not in scenario.target:
+        return [scenario.target]
+    return [scenario.target.replace("{id}", str(number)) for number in OWN_NOTES]
+
+
+def render_request(scenario: Scenario, target: str, headers: Mapping[str, str]) -> str:
     length = {"Content-Length": str(len(scenario.body))} if scenario.body else {}
     lines = [f"{name}: {value}" for name, value in {**headers, **length}.items()]
-    return "\r\n".join([f"{scenario.method} {scenario.target} HTTP/1.1", *lines, "", scenario.body])
+    return "\r\n".join([f"{scenario.method} {target} HTTP/1.1", *lines, "", scenario.body])
 
 
 def sign_token(secret: str, user_id: str, serial: int) -> str:

@@ -6,14 +6,15 @@ from asyncio import Future
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from basalt.postgres.lane_statements import Prepared
 from basalt.postgres.postgres_error import PostgresError
 
 MAX_PARAMS = 65_535  # a 16-bit count in the Bind message
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True, gc=False):
     """One statement with `$1` parameters in text format, their types inferred by PostgreSQL.
 
     `prepare=False` parses it every time: for SQL that will not come again. `scope` separates prepared
