@@ -41,7 +41,14 @@ def serving_bench_project() -> Iterator[Server]:
     log = folder / "basalt.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "basalt.cli", "start", str(project_dir), "--json"],
+            [
+                sys.executable,
+                "-c",
+                "from basalt.cli import main; main()",
+                "start",
+                str(project_dir),
+                "--json",
+            ],
             stdout=subprocess.PIPE,
             stderr=errors,
             stdin=subprocess.DEVNULL,
