@@ -124,6 +124,7 @@ class Process:
                 first = await read_for_gateway(self._reader)
         except TimeoutError:
             self.kill()
+            self._writer.close()
             raise FunctionError(
                 "BOOT_ERROR", f"{self.config.name} did not load within {BOOT_LIMIT_S:.0f} seconds", status=503
             ) from None
@@ -133,6 +134,7 @@ class Process:
             )
             observe.event("function_boot_failed", level="error", function=self.config.name, problem=problem)
             self.kill()
+            self._writer.close()
             raise FunctionError("BOOT_ERROR", f"The function cannot be loaded: {problem}", status=503)
         self._tasks.append(asyncio.create_task(self._receive()))
 
@@ -199,19 +201,17 @@ class Process:
         self._writer.close()
 
     async def _log_output(self, output: int) -> None:
-        loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
-        with os.fdopen(output, "rb", buffering=0) as pipe:
-            await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-            while True:
-                try:
-                    line = await reader.readline()
-                except ValueError:  # a line longer than the buffer: its rest follows
-                    continue
-                if not line:
-                    return
+        pipe = os.fdopen(output, "rb", buffering=0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            while line := await _read_line(reader):
                 text = read_tagged(line.decode("utf-8", "replace").rstrip("\n"))
                 observe.event("function_log", function=self.config.name, **text)
+        finally:
+            transport.close()  # and with it the pipe; closed by us first, its number would be given out again too early
 
     def kill(self) -> None:
         """At once; calls in flight end as crashed."""
@@ -228,6 +228,16 @@ class Process:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _read_line(reader: asyncio.StreamReader) -> bytes:
+    """A line, or as much of a very long one as the buffer holds."""
+    try:
+        return await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError as end:
+        return end.partial
+    except asyncio.LimitOverrunError as overrun:
+        return await reader.readexactly(overrun.consumed)
 
 
 def _crashed(name: str) -> FunctionError:
