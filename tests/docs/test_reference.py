@@ -1,5 +1,7 @@
 """What a user can set, call or meet as an error appears in the reference."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,3 +30,13 @@ def command_names(command: Any, prefix: str = "") -> Iterator[str]:
             yield from command_names(child, f"{prefix}{name} ")
         else:
             yield f"{prefix}{name}"
+
+
+def test_the_errors_page_is_up_to_date() -> None:
+    printed = subprocess.run(
+        [sys.executable, DOCS.parent / "tools" / "errors_reference.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (DOCS / "reference" / "errors.md").read_text("utf-8") == printed.stdout

@@ -1,0 +1,89 @@
+"""Print the reference of errors from the tables of codes:
+`python tools/errors_reference.py > docs/reference/errors.md`."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from basalt.auth.errors import CODES
+from basalt.rest.errors import ERRORS
+
+SOURCE = Path(__file__).parent.parent / "src" / "basalt"
+
+INTRODUCTION = """\
+# Errors
+
+Each service answers in the shape of the Supabase service it speaks for; everything else in one structured
+shape. `x-request-id` is in every answer and in the log. This page is printed from the source by `python tools/errors_reference.py`.
+
+## REST
+
+`{"code", "message", "details", "hint"}`, as PostgREST. Errors of PostgreSQL keep their SQLSTATE as the code;
+`raise … using errcode = 'PT402'` gives the status 402. Texts in braces are filled in.
+
+| code | status | message |
+| --- | --- | --- |
+"""
+AUTH = """
+## Auth
+
+`{"code": status, "error_code", "msg"}`, or `{"code", "message"}` for clients that send
+`X-Supabase-Api-Version: 2024-01-01`. Some flows give a code another status, as GoTrue does.
+
+| error_code | status | message |
+| --- | --- | --- |
+"""
+STRUCTURED = """
+## Functions, console, gateway and command line
+
+`{"error": {"code", "message", "details", "hint", "timestamp", "requestId"}}` over HTTP; the command line prints
+message and hint. A function's own codes are its author's.
+
+| code | status |
+| --- | --- |
+"""
+
+
+def render() -> str:
+    rest = [f"| `{code}` | {entry.status} | {cell(entry.message)} |" for code, entry in ERRORS.items()]
+    auth = [f"| `{code}` | {status} | {cell(message)} |" for code, (status, message) in CODES.items()]
+    structured = [f"| `{code}` | {status} |" for code, status in sorted(set(structured_codes()))]
+    return (
+        INTRODUCTION
+        + "\n".join(rest)
+        + "\n"
+        + AUTH
+        + "\n".join(auth)
+        + "\n"
+        + STRUCTURED
+        + "\n".join(structured)
+        + "\n"
+    )
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def structured_codes() -> Iterator[tuple[str, str]]:
+    """Code and status of every error that is raised with both written out, in `BasaltError(…)`, `FunctionError(…)` and by
+    the base call of their subclasses."""
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            values = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+            if name in ("BasaltError", "__init__") and len(values) > 1 and isinstance(values[1], int):
+                yield str(values[0]), str(values[1])
+            elif name == "FunctionError" and values and isinstance(values[0], str):
+                status = [
+                    word.value.value
+                    for word in node.keywords
+                    if word.arg == "status" and isinstance(word.value, ast.Constant)
+                ]
+                yield values[0], str(status[0] if status else 400)
+
+
+if __name__ == "__main__":
+    print(render(), end="")
