@@ -1,9 +1,8 @@
 """The catalogue of REST errors: PostgREST's codes with their statuses, messages, details and hints, how they
 are written as JSON, and how PostgreSQL's own errors map to HTTP.
 
-Texts with `{names}` are filled from the keyword arguments of `RestError`. PostgREST's `Error.hs` is the source;
-`docs/reference/errors.md` lists the same table.
-"""
+Texts with `{names}` are filled from the keyword arguments of `RestError`. PostgREST's `Error.hs` is the
+source; `docs/reference/errors.md` lists the same table."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -89,7 +88,7 @@ ERRORS: Mapping[str, Entry] = {
     "PGRST202": Entry(404, "Could not find the function {routine} in the schema cache"),
     "PGRST203": Entry(
         300,
-        "Could not choose the best candidate function between: {candidates}",
+        "Could not choose the best candidate function between: {routines}",
         None,
         "Try renaming the parameters or the function itself in the database so function overloading can be"
         " resolved",
@@ -140,17 +139,17 @@ class DatabaseError(Protocol):
 
 
 def render_error(error: BasaltError) -> Response:
-    """The error as PostgREST answers it, with `Proxy-Status` naming the code (RFC 9209). Statuses that carry no
-    content send none."""
+    """The error as PostgREST answers it, with `Proxy-Status` naming the code (RFC 9209). Statuses that
+    carry no content send none."""
     body = orjson.dumps(
         {"code": error.code, "details": error.details, "hint": error.hint, "message": error.message},
         default=str,
     )
     headers = [
         (b"content-type", b"application/json; charset=utf-8"),
-        (b"proxy-status", b"PostgREST; error=" + _header_bytes(error.code)),
+        (b"proxy-status", b"PostgREST; error=" + header_bytes(error.code)),
     ]
-    headers.extend((_header_bytes(name.lower()), _header_bytes(value)) for name, value in error.headers)
+    headers.extend((header_bytes(name.lower()), header_bytes(value)) for name, value in error.headers)
     return Response(error.status, headers, b"" if error.status in (204, 304) else body)
 
 
@@ -311,6 +310,6 @@ def is_safe_header(name: str, value: str) -> bool:
     )
 
 
-def _header_bytes(text: str) -> bytes:
+def header_bytes(text: str) -> bytes:
     """UTF-8 as PostgREST sends it, without what would break the header."""
     return text.replace("\r", " ").replace("\n", " ").replace("\0", " ").encode("utf-8", "replace")

@@ -9,7 +9,8 @@ from basalt.rest.query import ApiRequest, Preferences
 
 MAX_INVALID = 32  # more unknown preferences than this are dropped: they are only ever listed in an error
 
-# Each spelling → the field of `Preferences` and its value. Case-sensitive, no spaces around `=`, as in PostgREST.
+# Each spelling → the field of `Preferences` and its value. Case-sensitive, no spaces around `=`, as in
+# PostgREST.
 _KNOWN: Mapping[str, tuple[str, str]] = {
     "resolution=merge-duplicates": ("resolution", "merge-duplicates"),
     "resolution=ignore-duplicates": ("resolution", "ignore-duplicates"),
@@ -71,8 +72,8 @@ def _whole_number(text: str) -> int | None:
 
 
 def render_applied(preferences: Preferences) -> str | None:
-    """The value of `Preference-Applied`, None when nothing was applied. `max-affected` is applied under strict
-    handling only.
+    """The value of `Preference-Applied`, None when nothing was applied. `max-affected` is applied under
+    strict handling only.
 
     >>> render_applied(Preferences(count="exact", representation="full"))
     'return=representation, count=exact'
@@ -104,7 +105,8 @@ def _render_return(representation: str) -> str:
 
 def applied_preferences(request: ApiRequest, *, has_conflict_target: bool) -> Preferences:
     """Those preferences that had a meaning for what the request did: `resolution` for an insert that can
-    conflict, `return` for writes, `missing` where defaults are filled in, `max-affected` where rows change."""
+    conflict, `return` for writes, `missing` where defaults are filled in, `max-affected` where rows
+    change."""
     asked = request.preferences
     action = request.action
     is_write = action in ("insert", "update", "delete", "upsert_one")

@@ -74,7 +74,7 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class InList:
-    """`in.(a,"b,c")`; `in.()` is the one empty value `("",)`, which matches nothing."""
+    """`in.(a,"b,c")`; `in.()` holds nothing and matches nothing."""
 
     values: tuple[str, ...]
 
@@ -198,13 +198,16 @@ Action = Literal["read", "insert", "upsert_one", "update", "delete", "call", "de
 PayloadType = Literal["json", "csv", "form", "text", "xml", "binary"]
 
 
+PlanOption = Literal["analyze", "verbose", "settings", "buffers", "wal"]
+
+
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
     """`application/vnd.pgrst.plan+json; for="text/csv"; options=analyze|verbose`."""
 
     wanted: str
     format: Literal["json", "text"]
-    options: tuple[Literal["analyze", "verbose", "settings", "buffers", "wal"], ...] = ()
+    options: tuple[PlanOption, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

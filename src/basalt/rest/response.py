@@ -4,37 +4,42 @@ The last step of a REST request. The rules are those of PostgREST's `Response.hs
 PostgreSQL built and is not looked into.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import orjson
 
 from basalt.http import Response
-from basalt.rest.errors import RestError, is_safe_header
+from basalt.rest.errors import RestError, header_bytes, is_safe_header
+from basalt.rest.media import render_content_type
 from basalt.rest.preferences import applied_preferences, render_applied
-from basalt.rest.query import ApiRequest, TableTarget
+from basalt.rest.query import ApiRequest, RoutineTarget, TableTarget
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+PLAN_PREFIX = "application/vnd.pgrst.plan"
+VARY = (b"vary", b"Accept, Prefer, Range")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What running the statement of one request gave.
 
-    `page_count` is the number of rows read or changed, `total_count` that of all rows the filters match (None
-    unless it was asked for). `inserted_count` is the number of rows a PUT or a merging upsert really
-    inserted,
-    None where it was not counted. `location` are the primary key columns and values of a single inserted row,
-    for `Location`; the values are rendered as `eq.VALUE` here. `has_conflict_target` is whether an insert had
-    a
-    primary key or `on_conflict` to resolve duplicates by. `response_status` and `response_headers` are the
-    settings `response.status` and `response.headers` as PostgreSQL returned them, None or empty when
-    unset."""
+    `page_count` is the number of rows read or changed, `total_count` that of all rows the filters match, None
+    unless it was asked for. `inserted_count` is the number of rows that a PUT or a merging upsert really
+    inserted, None where it was not counted. `location` are the primary key columns and values of a single
+    inserted row, for `Location`. `has_conflict_target` is whether an insert had a primary key or
+    `on_conflict` to resolve duplicates by. `response_status` and `response_headers` are the settings
+    `response.status` and `response.headers` as PostgreSQL returned them, None or empty when unset."""
 
     body: bytes = b""
     media_type: str = "application/json"
     page_count: int = 0
     total_count: int | None = None
     inserted_count: int | None = None
-    location: tuple[tuple[str, str], ...] = ()
+    location: tuple[tuple[str, str | None], ...] = ()
     has_conflict_target: bool = False
     returns_void: bool = False
     response_status: bytes | None = None
@@ -43,99 +48,167 @@ class Outcome:
 
 def render_response(request: ApiRequest, outcome: Outcome) -> Response:
     """Raises RestError PGRST103, PGRST111, PGRST112, PGRST116."""
-    is_read = request.action == "read" or request.action == "call"
-    if is_read and request.singular and outcome.page_count != 1:
-        raise RestError("PGRST116", rows=outcome.page_count)
-    headers: list[tuple[bytes, bytes]] = []
-    body = outcome.body
-    if request.action == "call" and outcome.returns_void:
-        status, body = 204, b""
-    elif is_read:
-        status = _read_status(request, outcome)
-        headers.append((b"content-range", _content_range(request, outcome)))
-    else:
-        status, body = _write_status(request, outcome, headers)
-    if status != 204 and (is_read or request.preferences.representation == "full"):
-        headers.append((b"content-type", _content_type(outcome.media_type)))
-    applied = render_applied(applied_preferences(request, has_conflict_target=outcome.has_conflict_target))
-    if applied:
-        headers.append((b"preference-applied", applied.encode()))
-    if request.profile_sent:
-        headers.append((b"content-profile", request.schema.encode()))
-    headers += _own_headers(outcome)
-    return Response(_own_status(outcome) or status, headers, b"" if request.headers_only else body)
-
-
-def _read_status(request: ApiRequest, outcome: Outcome) -> int:
-    total = outcome.total_count
-    if total is None:
-        return 200
-    offset = request.top_range.offset
-    if offset > total or (offset == total and total > 0 and outcome.page_count == 0):
-        raise RestError(
-            "PGRST103", details=f"An offset of {offset} was requested, but there are only {total} rows."
-        )
-    return 206 if outcome.page_count < total else 200
-
-
-def _content_range(request: ApiRequest, outcome: Outcome) -> bytes:
-    total = "*" if outcome.total_count is None else str(outcome.total_count)
-    if not outcome.page_count:
-        return f"*/{total}".encode()
-    first = request.top_range.offset
-    return f"{first}-{first + outcome.page_count - 1}/{total}".encode()
-
-
-def _write_status(
-    request: ApiRequest, outcome: Outcome, headers: list[tuple[bytes, bytes]]
-) -> tuple[int, bytes]:
-    total = str(outcome.page_count) if request.preferences.count else "*"
-    wants_rows = request.preferences.representation == "full"
-    rows = f"0-{outcome.page_count - 1}" if outcome.page_count else "*"
+    if outcome.media_type.startswith(PLAN_PREFIX):
+        return Response(200, [*_content_headers(request, outcome), VARY], outcome.body)
     match request.action:
+        case "read" | "call":
+            status, headers, has_body = _render_read(request, outcome)
         case "insert":
-            headers.append((b"content-range", f"*/{total}".encode()))
-            if outcome.location:
-                query = "&".join(f"{quote(name)}=eq.{quote(value)}" for name, value in outcome.location)
-                assert isinstance(request.target, TableTarget)
-                headers.append((b"location", f"/{quote(request.target.name)}?{query}".encode()))
-            created = outcome.inserted_count is None or outcome.inserted_count > 0 or outcome.page_count == 0
-            return (201 if created else 200), outcome.body
+            status, headers, has_body = _render_insert(request, outcome)
         case "upsert_one":
-            created = bool(outcome.inserted_count)
-            return (201 if created else 200 if wants_rows else 204), outcome.body if wants_rows else b""
-        case "update":
-            headers.append((b"content-range", f"{rows}/{total}".encode()))
-        case "delete":
-            headers.append((b"content-range", f"*/{total}".encode()))
-    return (200, outcome.body) if wants_rows else (204, b"")
+            status, headers, has_body = _render_upsert_one(request, outcome)
+        case _:
+            status, headers, has_body = _render_change(request, outcome)
+    if has_body:
+        headers += _content_headers(request, outcome)
+    applied = render_applied(applied_preferences(request, has_conflict_target=outcome.has_conflict_target))
+    if applied is not None:
+        headers.append((b"preference-applied", header_bytes(applied)))
+    headers.append(VARY)
+    if outcome.response_headers:
+        headers = _with_own_headers(headers, outcome.response_headers)
+    if outcome.response_status:
+        status = _parse_own_status(outcome.response_status)
+    body = outcome.body if has_body and not request.headers_only else b""
+    return Response(status, headers, b"" if status in (204, 304) else body)
 
 
-def _content_type(media_type: str) -> bytes:
-    return (
-        f"{media_type}; charset=utf-8".encode() if media_type != "*/*" else b"application/json; charset=utf-8"
-    )
+def render_options(allowed: str) -> Response:
+    """The answer to OPTIONS: what may be done with a table, a routine or the root."""
+    return Response(200, [(b"allow", allowed.encode()), (b"access-control-allow-origin", b"*")])
 
 
-def _own_status(outcome: Outcome) -> int | None:
-    if outcome.response_status is None:
-        return None
+# Reads and calls
+
+
+def _render_read(request: ApiRequest, outcome: Outcome) -> tuple[int, RawHeaders, bool]:
+    if request.singular and outcome.page_count != 1:
+        raise RestError("PGRST116", rows=outcome.page_count)
+    first, total = request.top_range.offset, outcome.total_count
+    content_range = render_content_range(first, first + outcome.page_count - 1, total)
+    headers = [(b"content-range", content_range)]
+    if outcome.returns_void:
+        return 204, headers, False
+    if request.action == "read":
+        headers.append((b"content-location", _render_content_location(request)))
+    if total is None:
+        return 200, headers, True
+    if first > total:
+        raise RestError(
+            "PGRST103",
+            details=f"An offset of {first} was requested, but there are only {total} rows.",
+            headers=[("Content-Range", content_range.decode())],
+        )
+    return (206 if outcome.page_count < total else 200), headers, True
+
+
+def render_content_range(first: int, last: int, total: int | None) -> bytes:
+    """`Content-Range` (RFC 9110 §14.4) as PostgREST writes it, without a unit.
+
+    >>> render_content_range(0, 9, 15), render_content_range(0, -1, None)
+    (b'0-9/15', b'*/*')
+    """
+    rows = f"{first}-{last}" if total != 0 and first <= last else "*"
+    return f"{rows}/{'*' if total is None else total}".encode()
+
+
+def _render_content_location(request: ApiRequest) -> bytes:
+    query = request.query.canonical
+    return header_bytes(f"/{_target_name(request)}" + (f"?{query}" if query else ""))
+
+
+def _target_name(request: ApiRequest) -> str:
+    match request.target:
+        case TableTarget(name):
+            return name
+        case RoutineTarget(name):
+            return f"rpc/{name}"
+        case _:
+            return ""
+
+
+# Writes
+
+
+def _render_insert(request: ApiRequest, outcome: Outcome) -> tuple[int, RawHeaders, bool]:
+    headers = [(b"content-range", render_content_range(1, 0, _changed_total(request, outcome)))]
+    if outcome.location:
+        headers.append((b"location", _render_location(request, outcome.location)))
+    merges = request.preferences.resolution == "merge-duplicates" and outcome.has_conflict_target
+    status = 200 if merges and not outcome.inserted_count else 201
+    return status, headers, request.preferences.representation == "full"
+
+
+def _render_location(request: ApiRequest, keys: tuple[tuple[str, str | None], ...]) -> bytes:
+    pairs = (f"{quote(name, safe='')}={_render_key(value)}" for name, value in keys)
+    return header_bytes(f"/{_target_name(request)}?{'&'.join(pairs)}")
+
+
+def _render_key(value: str | None) -> str:
+    return "is.null" if value is None else quote(f"eq.{value}", safe="")
+
+
+def _render_upsert_one(request: ApiRequest, outcome: Outcome) -> tuple[int, RawHeaders, bool]:
+    if request.preferences.representation != "full":
+        return 204, [], False
+    return (201 if outcome.inserted_count else 200), [], True
+
+
+def _render_change(request: ApiRequest, outcome: Outcome) -> tuple[int, RawHeaders, bool]:
+    total = _changed_total(request, outcome)
+    last = outcome.page_count - 1 if request.action == "update" else -1
+    headers = [(b"content-range", render_content_range(0, last, total))]
+    if request.preferences.representation != "full":
+        return 204, headers, False
+    return 200, headers, True
+
+
+def _changed_total(request: ApiRequest, outcome: Outcome) -> int | None:
+    """Every write knows how many rows it changed; a planned count has no meaning for it."""
+    return outcome.page_count if request.preferences.count in ("exact", "estimated") else None
+
+
+# Headers
+
+
+def _content_headers(request: ApiRequest, outcome: Outcome) -> RawHeaders:
+    headers = [(b"content-type", header_bytes(render_content_type(outcome.media_type)))]
+    if request.profile_sent:
+        headers.append((b"content-profile", header_bytes(request.schema)))
+    return headers
+
+
+def _with_own_headers(headers: RawHeaders, raw: bytes) -> RawHeaders:
+    """`response.headers` of the routine or the pre-request instead of ours; the same one may come several
+    times (`Set-Cookie`)."""
+    own = _parse_own_headers(raw)
+    replaced = {name for name, _ in own}
+    return [pair for pair in headers if pair[0] not in replaced] + own
+
+
+def _parse_own_headers(raw: bytes) -> RawHeaders:
     try:
-        status = int(outcome.response_status)
-    except ValueError:
-        raise RestError("PGRST112") from None
+        entries = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise RestError("PGRST111") from exc
+    if not isinstance(entries, list):
+        raise RestError("PGRST111")
+    return [_parse_own_header(entry) for entry in entries]
+
+
+def _parse_own_header(entry: object) -> tuple[bytes, bytes]:
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise RestError("PGRST111")
+    [(name, value)] = entry.items()
+    if not isinstance(value, str) or not is_safe_header(name, value):
+        raise RestError("PGRST111")
+    return name.lower().encode(), value.encode()
+
+
+def _parse_own_status(raw: bytes) -> int:
+    """`response.status`: the digits it begins with."""
+    found = re.match(rb"[0-9]{1,4}", raw)
+    status = int(found[0]) if found else 0
     if not 200 <= status <= 599:
         raise RestError("PGRST112")
     return status
-
-
-def _own_headers(outcome: Outcome) -> list[tuple[bytes, bytes]]:
-    if not outcome.response_headers:
-        return []
-    try:
-        found = [pair for entry in orjson.loads(outcome.response_headers) for pair in entry.items()]
-        if not all(is_safe_header(name, value) for name, value in found):
-            raise RestError("PGRST111")
-    except (orjson.JSONDecodeError, AttributeError, TypeError) as exc:
-        raise RestError("PGRST111") from exc
-    return [(name.lower().encode(), value.encode()) for name, value in found]
