@@ -332,7 +332,7 @@ def build_write(plan: WritePlan, request: ApiRequest, *, media: str) -> Statemen
     guard = _build_guard(request)
     text = (
         f"with changed as ({change}), source as ({level if wants_rows else 'select 1 from changed'}) "
-        f"select null::bigint, (select count(*) from changed), {body}, {SETTINGS}, {location}, {inserted}, {guard} "
+        f"select null::bigint, count(_page), {body}, {SETTINGS}, {location}, {inserted}, {guard} "
         "from (select * from source) as _page"
     )
     statement.text = text
