@@ -14,7 +14,8 @@ INTRODUCTION = """\
 # Errors
 
 Each service answers in the shape of the Supabase service it speaks for; everything else in one structured
-shape. `x-request-id` is in every answer and in the log. This page is printed from the source by `python tools/errors_reference.py`.
+shape. `x-request-id` is in every answer and in the log. This page is printed from the source by
+`python tools/errors_reference.py`.
 
 ## REST
 
@@ -66,8 +67,7 @@ def cell(text: str) -> str:
 
 
 def structured_codes() -> Iterator[tuple[str, str]]:
-    """Code and status of every error that is raised with both written out, in `BasaltError(…)`, `FunctionError(…)` and by
-    the base call of their subclasses."""
+    """Code and status of every error that is raised with both written out."""
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call):

@@ -2,6 +2,7 @@
 
 from _shared.callers import check_user
 from _shared.requests import ApplyToGig
+
 from basalt.functions import Context, Request
 
 APPLY = "select public.apply_to_gig(%(gig_id)s, %(cover_message)s)"

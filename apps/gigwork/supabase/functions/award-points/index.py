@@ -2,6 +2,7 @@
 
 from _shared.callers import check_service
 from _shared.requests import AwardPoints
+
 from basalt.functions import Context, Request
 
 AWARD = """

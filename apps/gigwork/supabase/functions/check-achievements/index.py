@@ -2,6 +2,7 @@
 
 from _shared.callers import check_post, check_user
 from _shared.requests import CheckAchievements
+
 from basalt.functions import Context, Request
 
 CHECK = "select public.check_achievements(%(user_id)s)"

@@ -2,6 +2,7 @@
 
 from _shared.callers import check_user
 from _shared.requests import ClockIn
+
 from basalt.functions import Context, Request
 
 CLOCK_IN = "select public.clock_in(%(gig_id)s, %(lat)s, %(lng)s)"

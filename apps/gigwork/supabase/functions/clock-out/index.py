@@ -5,6 +5,7 @@ The rules live in public.clock_out; a repeated call answers the first one's rece
 
 from _shared.callers import check_user
 from _shared.requests import ClockOut
+
 from basalt.functions import Context, Request
 
 CLOCK_OUT = "select public.clock_out(%(timesheet_id)s, %(lat)s, %(lng)s)"

@@ -8,6 +8,7 @@ import json
 
 from _shared.callers import check_service
 from _shared.requests import SendNotification
+
 from basalt.functions import Context, FunctionError, Request
 
 INSERT = """

@@ -7,6 +7,7 @@ from typing import get_args
 
 from _shared.callers import check_service
 from _shared.requests import PeriodType, UpdateLeaderboard
+
 from basalt.functions import Context, Request
 
 REFRESH = "select public.refresh_leaderboard(%(period_type)s, %(period_start)s::date)"
