@@ -404,8 +404,10 @@ def _read_items(source: _Text) -> tuple[SelectItem, ...]:
 def _read_item(source: _Text) -> SelectItem:
     source.skip_spaces()
     if source.take("..."):
-        name = _read_name(source)
-        return _read_embed(source, None, name, spread=True)
+        embed = _read_embed(source, None, _read_name(source), spread=True)
+        if embed is None:
+            source.fail(*NAME_GOES_ON, '"!"', '"("')
+        return embed
     if source.take("*"):
         _expect_end_of_item(source, '")"', '","', END)
         return SelectField(FieldRef("*"))
@@ -419,7 +421,12 @@ def _read_item(source: _Text) -> SelectItem:
         source.at = start + len("count()")
         return _read_field_end(source, FieldRef("*"), alias, None, "count")
     if name != "count" and (source.has("(") or source.has("!")):
-        return _read_embed(source, alias, name, spread=False)
+        name_end = source.at
+        embed = _read_embed(source, alias, name, spread=False)
+        if embed is None:
+            source.at = name_end
+            _fail_after_field(source, name_end, *AFTER_SELECT_FIELD)
+        return embed
     return _read_select_field(source, alias, name)
 
 
@@ -475,7 +482,8 @@ def _expect_end_of_item(source: _Text, *expecting: str) -> None:
         source.fail(*expecting)
 
 
-def _read_embed(source: _Text, alias: str | None, relation: str, *, spread: bool) -> SelectEmbed:
+def _read_embed(source: _Text, alias: str | None, relation: str, *, spread: bool) -> SelectEmbed | None:
+    """None when no parenthesis follows: then it is no embed."""
     hint: str | None = None
     join: JoinType | None = None
     for _ in range(2):  # a hint and a join, in either order
@@ -487,7 +495,7 @@ def _read_embed(source: _Text, alias: str | None, relation: str, *, spread: bool
         else:
             hint = hint or word
     if not source.take("("):
-        source.fail('"("') if spread else source.fail('"!"', '"("')
+        return None
     source.enter()
     source.skip_spaces()
     items = () if source.has(")") else _read_items(source)
