@@ -20,9 +20,12 @@ def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
         access.conninfo("authenticator"),
         size=settings.basalt.lanes,
         depth=settings.basalt.lane_depth,
+        wait_s=settings.basalt.queue_timeout_s,
         name="rest",
     )
-    services: dict[str, Service] = {"/rest/v1": RestService(settings, authoriser, lanes, access)}
+    services: dict[str, Service] = {}
+    if settings.api.enabled:
+        services["/rest/v1"] = RestService(settings, authoriser, lanes, access)
     if settings.auth.enabled:
         services["/auth/v1"] = AuthService(settings, keys, authoriser, access)
     if settings.edge_runtime.enabled:
@@ -30,7 +33,7 @@ def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
     if settings.studio.enabled:
         services["/studio"] = StudioService(settings, authoriser, access)
     services["/health"] = HealthProbe()
-    services["/ready"] = ReadinessProbe(lanes)
+    services["/ready"] = ReadinessProbe(lanes) if settings.api.enabled else HealthProbe()
     trusts_header = settings.basalt.client_address_header is not None
     return Gateway(
         services,

@@ -40,6 +40,9 @@ MEDIA_TYPES = (
 )
 
 
+WATCH_AFTER_S = 0.05
+
+
 async def run_plan(
     plan: Plan,
     api: ApiRequest,
@@ -56,7 +59,7 @@ async def run_plan(
     is_read = isinstance(plan, ReadPlan) or (isinstance(plan, CallPlan) and plan.is_read_only)
     queries = [
         _prelude(api, caller, search_path, read_only=is_read, extra=_settings(plan, api, caller, cache)),
-        Query(statement.text, tuple(statement.params)),
+        Query(statement.text, tuple(statement.params), scope=caller.role),
     ]
     try:
         results = await _execute(lanes, queries, request, read_only=isinstance(plan, ReadPlan))
@@ -122,24 +125,35 @@ def _prelude(
 async def _execute(
     lanes: LanePool, queries: list[Query], request: Request, *, read_only: bool
 ) -> list[Result]:
-    """The answer, or cancellation when the client leaves first. Watching the client costs a task, so it
-    begins only when the
-    answer has not come at once."""
-    work = asyncio.ensure_future(lanes.execute(queries, read_only=read_only))
+    """The answer, or cancellation when the client leaves first. Watching the client costs a task, so it begins only when
+    the answer has not come at once."""
+    loop = asyncio.get_running_loop()
+    caller = asyncio.current_task()
+    watch: asyncio.Task[None] | None = None
+    has_left = False
+
+    async def cancel_when_client_leaves() -> None:
+        nonlocal has_left
+        await request.wait_disconnect()
+        has_left = True
+        assert caller is not None
+        caller.cancel()
+
+    def begin_to_watch() -> None:
+        nonlocal watch
+        watch = loop.create_task(cancel_when_client_leaves())
+
+    timer = loop.call_later(WATCH_AFTER_S, begin_to_watch)
     try:
-        done, _ = await asyncio.wait((work,), timeout=0.05)
-        if done:
-            return work.result()
-        gone = asyncio.ensure_future(request.wait_disconnect())
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-        if not work.done():
-            raise ClientDisconnectedError
-        return work.result()
+        return await lanes.execute(queries, read_only=read_only)
+    except asyncio.CancelledError:
+        if has_left and caller is not None and caller.uncancel() == 0:
+            raise ClientDisconnectedError from None
+        raise
     finally:
-        work.cancel()
+        timer.cancel()
+        if watch is not None:
+            watch.cancel()
 
 
 def _translate(error: PostgresError, caller: Caller) -> BasaltError:

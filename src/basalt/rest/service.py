@@ -60,12 +60,10 @@ class RestService:
         try:
             return await self._respond(request)
         except LanesUnavailable as error:
-            unavailable = RestError("PGRST001", headers=[("Retry-After", "1")], hint=error.hint)
-            return render_error(unavailable)
+            code = "PGRST003" if error.reason == "busy" else "PGRST001"
+            return render_error(RestError(code, headers=error.headers, hint=error.hint))
         except AccessError as error:
             return render_error(rest_error_from_access(error))
-        except RestError as error:
-            return render_error(error)
         except BasaltError as error:
             return render_error(error)
 
