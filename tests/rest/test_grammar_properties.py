@@ -209,7 +209,8 @@ def test_order_round_trip(terms: tuple[OrderTerm, ...]) -> None:
 # Nothing makes it stumble
 
 alphabet = st.sampled_from(
-    [*"abc01 \t\n.,:;()!*-_$\"\\{}[]<>@%+&=é名\0\ud7ff", "->", "->>", "::", "...", "not.", "and(", "or(", "in.(", "eq.",
+    [
+     *"abc01 \t\n.,:;()!*-_$\"\\{}[]<>@%+&=é名\0\ud7ff", "->", "->>", "::", "...", "not.", "and(", "or(", "in.(", "eq.",
      "is.null", "count()", ".sum()", "!inner", ".asc", ".nullsfirst", "select=", "&order=", "&or=(", "&limit=", "&a.offset="]
 )  # fmt: skip
 garbage = st.lists(alphabet, max_size=24).map("".join)

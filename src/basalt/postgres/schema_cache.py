@@ -307,10 +307,12 @@ def _through_junctions(keys: list[Relationship], tables: Mapping[Name, Table]) -
     found = []
     for junction, own in by_table.items():
         primary = set(tables[junction].primary_key) if junction in tables else set()
-        for near in own:
-            for far in own:
-                if near is not far and primary and set(near.columns) | set(far.columns) <= primary:
-                    found.append(_many_to_many(junction, near, far))
+        found.extend(
+            _many_to_many(junction, near, far)
+            for near in own
+            for far in own
+            if near is not far and primary and set(near.columns) | set(far.columns) <= primary
+        )
     return found
 
 

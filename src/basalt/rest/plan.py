@@ -386,7 +386,10 @@ def _ambiguous(parent: Name, item: SelectEmbed, candidates: Sequence[Relationshi
         f"'{item.relation}!{found.junction.table[1] if found.junction else found.constraint}'"
         for found in candidates
     )
-    hint = f"Try changing '{item.relation}' to one of the following: {options}. Find the desired relationship in the 'details' key."
+    hint = (
+        f"Try changing '{item.relation}' to one of the following: {options}. "
+        "Find the desired relationship in the 'details' key."
+    )
     return RestError(
         "PGRST201",
         details=details,
@@ -559,7 +562,8 @@ def _no_routine(cache: SchemaCache, request: ApiRequest, name: str, given: Mappi
     same = cache.routines.get((schema, name), ())
     hint = None
     if same:
-        hint = f"Perhaps you meant to call the function {schema}.{name}({', '.join(p.name for p in same[0].parameters)})"
+        parameters = ", ".join(parameter.name for parameter in same[0].parameters)
+        hint = f"Perhaps you meant to call the function {schema}.{name}({parameters})"
     else:
         names = [known for owner, known in cache.routines if owner == schema]
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)

@@ -27,8 +27,9 @@ from basalt.rest.sql import (
 )
 
 PRELUDE = (
-    "select set_config('search_path', $1, true), set_config('role', $2, true), set_config('request.jwt.claims', $3, true), "
-    "set_config('request.method', $4, true), set_config('request.path', $5, true), set_config('request.headers', $6, true), "
+    "select set_config('search_path', $1, true), set_config('role', $2, true), "
+    "set_config('request.jwt.claims', $3, true), set_config('request.method', $4, true), "
+    "set_config('request.path', $5, true), set_config('request.headers', $6, true), "
     "set_config('request.cookies', $7, true), set_config('transaction_read_only', $8, true)"
 )
 MEDIA_TYPES = (
@@ -125,8 +126,8 @@ def _prelude(
 async def _execute(
     lanes: LanePool, queries: list[Query], request: Request, *, read_only: bool
 ) -> list[Result]:
-    """The answer, or cancellation when the client leaves first. Watching the client costs a task, so it begins only when
-    the answer has not come at once."""
+    """The answer, or cancellation when the client leaves first. Watching the client costs a task, so it begins only
+    when the answer has not come at once."""
     loop = asyncio.get_running_loop()
     caller = asyncio.current_task()
     watch: asyncio.Task[None] | None = None

@@ -180,7 +180,8 @@ def _build_join(embed: EmbedPlan, parent: str, statement: Statement) -> str:
     if relationship.is_to_one:
         return f"{join} join lateral ({inner}) as {lateral} on true"
     on = f"{lateral}.{lateral} is not null" if embed.is_inner else "true"
-    return f"{join} join lateral (select json_agg({lateral}) as {lateral} from ({inner}) as {lateral}) as {lateral} on {on}"
+    rows_as_json = f"select json_agg({lateral}) as {lateral} from ({inner}) as {lateral}"
+    return f"{join} join lateral ({rows_as_json}) as {lateral} on {on}"
 
 
 def _build_shown(embed: EmbedPlan) -> str:
@@ -351,8 +352,9 @@ def _build_guard(request: ApiRequest) -> str:
     count = "(select count(*) from changed)"
     if request.singular:
         return f"case when {count} <> 1 then cast('{SINGULAR_MARK}' || {count} as int) end"
-    if request.preferences.max_affected is not None and request.preferences.handling == "strict":
-        return f"case when {count} > {int(request.preferences.max_affected)} then cast('{AFFECTED_MARK}' || {count} as int) end"
+    most = request.preferences.max_affected
+    if most is not None and request.preferences.handling == "strict":
+        return f"case when {count} > {int(most)} then cast('{AFFECTED_MARK}' || {count} as int) end"
     return "null"
 
 
@@ -452,8 +454,10 @@ def build_call(plan: CallPlan, request: ApiRequest, *, media: str) -> Statement:
     call = f"{qualified(routine.name)}({arguments})"
     rows = quote(plan.read.alias)
     if routine.is_void:
-        text = f"with source as (select {call}) select null::bigint, count(_page), '', {SETTINGS} from (select * from source) as _page"
-        statement.text = text
+        statement.text = (
+            f"with source as (select {call}) select null::bigint, count(_page), '', {SETTINGS} "
+            "from (select * from source) as _page"
+        )
         return statement
     if not routine.is_row:
         column = f"{rows}._value"
@@ -492,7 +496,8 @@ def _build_arguments(plan: CallPlan, request: ApiRequest, statement: Statement) 
     definition = ", ".join(f"{quote(parameter.name)} {parameter.type}" for parameter, _ in plan.arguments)
     picked = f"json_to_record({bound}::json) as _body({definition})"
     return ", ".join(
-        f"{'variadic ' if parameter.variadic else ''}{quote(parameter.name)} => (select _body.{quote(parameter.name)} from {picked})"
+        f"{'variadic ' if parameter.variadic else ''}{quote(parameter.name)} => "
+        f"(select _body.{quote(parameter.name)} from {picked})"
         for parameter, _ in plan.arguments
     )
 
