@@ -6,6 +6,7 @@ machine shares one.
 """
 
 import math
+from functools import lru_cache
 from ipaddress import ip_address
 
 from basalt.access import AccessError, Authoriser, Caller
@@ -61,7 +62,12 @@ class RequestLimits:
     def _is_exempt(self, client_ip: str) -> bool:
         if self._trusts_header:
             return False
-        try:
-            return ip_address(client_ip).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(client_ip)
+
+
+@lru_cache(maxsize=4096)
+def _is_loopback(client_ip: str) -> bool:
+    try:
+        return ip_address(client_ip).is_loopback
+    except ValueError:
+        return False

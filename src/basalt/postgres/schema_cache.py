@@ -304,7 +304,7 @@ def _through_junctions(keys: list[Relationship], tables: Mapping[Name, Table]) -
     by_table: dict[Name, list[Relationship]] = {}
     for key in keys:
         by_table.setdefault(key.table, []).append(key)
-    found = []
+    found: list[Relationship] = []
     for junction, own in by_table.items():
         primary = set(tables[junction].primary_key) if junction in tables else set()
         found.extend(

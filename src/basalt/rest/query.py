@@ -4,7 +4,7 @@ The shapes follow the grammar that PostgREST documents under "Tables and Views".
 wrote them; nothing here has been checked against the schema cache yet.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 EmbedPath = tuple[str, ...]
@@ -250,6 +250,3 @@ class ApiRequest:
     form_pairs: tuple[tuple[str, str], ...] = ()
     profile_sent: bool = False
     """`Content-Profile` belongs into the answer: a profile was sent, or several schemas are exposed."""
-    request_settings: dict[str, str] = field(default_factory=dict)
-    """What the statement may read with `current_setting`: request.method, request.path, request.headers,
-    request.cookies."""

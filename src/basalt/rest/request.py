@@ -92,7 +92,6 @@ def parse_request(
         payload_is_array=payload.is_array if payload else False,
         form_pairs=payload.form_pairs if payload else (),
         profile_sent=was_sent or len(schemas) != 1,
-        request_settings=_render_settings(request),
     )
 
 
@@ -190,7 +189,7 @@ def _bounded(digits: str) -> int:
 # What the statement may read
 
 
-def _render_settings(request: Request) -> dict[str, str]:
+def render_settings(request: Request) -> dict[str, str]:
     """`request.*` as PostgREST sets it: the path without prefix, header names in lower case, cookies apart."""
     headers: dict[str, str] = {}
     cookies: dict[str, str] = {}

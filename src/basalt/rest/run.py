@@ -6,15 +6,17 @@ cancels its statement.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from basalt.access import Caller
 from basalt.errors import BasaltError
 from basalt.http import ClientDisconnectedError, Request
 from basalt.postgres import LanePool, PostgresError, Query, Result, SchemaCache
 from basalt.rest.errors import RestError, rest_error_from_database
-from basalt.rest.plan import CallPlan, Plan, ReadPlan, WritePlan
+from basalt.rest.plan import CallPlan, Plan, ReadPlan, WritePlan, plan_request
 from basalt.rest.query import ApiRequest
+from basalt.rest.request import render_settings
 from basalt.rest.response import Outcome
 from basalt.rest.sql import (
     AFFECTED_MARK,
@@ -40,13 +42,28 @@ MEDIA_TYPES = (
     "text/csv",
 )
 
-
 WATCH_AFTER_S = 0.05
 
 
-async def run_plan(
-    plan: Plan,
-    api: ApiRequest,
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that is ready to run as anybody: what was asked, what that means here, and the statement for it."""
+
+    api: ApiRequest
+    plan: Plan
+    media: str
+    statement: Statement
+
+
+def prepare(api: ApiRequest, cache: SchemaCache, *, max_rows: int | None) -> Prepared:
+    """Plan and statement of a request. Raises RestError for what the contract refuses."""
+    plan = plan_request(api, cache, max_rows=max_rows)
+    media = _choose_media(api)
+    return Prepared(api, plan, media, _build(plan, api, media))
+
+
+async def run_prepared(
+    prepared: Prepared,
     caller: Caller,
     request: Request,
     cache: SchemaCache,
@@ -55,18 +72,18 @@ async def run_plan(
     search_path: Sequence[str],
 ) -> Outcome:
     """Raises RestError for what the contract refuses, and BasaltError with PostgreSQL's own code."""
-    media = _choose_media(api)
-    statement = _build(plan, api, media)
+    api, plan, statement = prepared.api, prepared.plan, prepared.statement
     is_read = isinstance(plan, ReadPlan) or (isinstance(plan, CallPlan) and plan.is_read_only)
+    extra = _settings(api, caller, cache)
     queries = [
-        _prelude(api, caller, search_path, read_only=is_read, extra=_settings(plan, api, caller, cache)),
+        _prelude(api.schema, render_settings(request), caller, search_path, read_only=is_read, extra=extra),
         Query(statement.text, tuple(statement.params), scope=caller.role),
     ]
     try:
         results = await _execute(lanes, queries, request, read_only=isinstance(plan, ReadPlan))
     except PostgresError as error:
         raise _translate(error, caller) from error
-    return _outcome(results[-1], plan, media)
+    return _outcome(results[-1], plan, prepared.media)
 
 
 def _choose_media(api: ApiRequest) -> str:
@@ -89,7 +106,7 @@ def _build(plan: Plan, api: ApiRequest, media: str) -> Statement:
             return build_call(plan, api, media=media)
 
 
-def _settings(plan: Plan, api: ApiRequest, caller: Caller, cache: SchemaCache) -> list[tuple[str, str]]:
+def _settings(api: ApiRequest, caller: Caller, cache: SchemaCache) -> list[tuple[str, str]]:
     role = cache.role_settings.get(caller.role)
     found = list(role.settings) if role else []
     if api.preferences.timezone is not None and api.preferences.timezone in cache.timezones:
@@ -98,16 +115,16 @@ def _settings(plan: Plan, api: ApiRequest, caller: Caller, cache: SchemaCache) -
 
 
 def _prelude(
-    api: ApiRequest,
+    schema: str,
+    settings: Mapping[str, str],
     caller: Caller,
     search_path: Sequence[str],
     *,
     read_only: bool,
     extra: list[tuple[str, str]],
 ) -> Query:
-    settings = api.request_settings
     params: list[bytes | None] = [
-        ", ".join('"' + name.replace('"', '""') + '"' for name in (api.schema, *search_path)).encode(),
+        ", ".join('"' + name.replace('"', '""') + '"' for name in (schema, *search_path)).encode(),
         caller.role.encode(),
         caller.claims_json.encode(),
         *(

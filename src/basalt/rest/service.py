@@ -18,16 +18,20 @@ from basalt.errors import BasaltError
 from basalt.http import Request, Response, json_response
 from basalt.postgres import DatabaseAccess, LanePool, LanesUnavailable, SchemaCache, load_schema_cache
 from basalt.rest.errors import RestError, render_error, rest_error_from_access
-from basalt.rest.plan import plan_request
-from basalt.rest.query import RootTarget
-from basalt.rest.request import parse_request
+from basalt.rest.query import ApiRequest, RootTarget
+from basalt.rest.request import WRITING_METHODS, parse_request
 from basalt.rest.response import render_response
-from basalt.rest.run import run_plan
+from basalt.rest.run import Prepared, prepare, run_prepared
 
 LISTEN_CHANNEL = "pgrst"
 RECHECK_INTERVAL_S = 1.0
 LISTEN_BACK_OFF_S = 1.0
 UNKNOWN_CODES = frozenset({"PGRST200", "PGRST202", "PGRST204", "PGRST205"})
+MAX_PREPARED = 2048
+MAX_SHAPE_BYTES = 4096
+SHAPING_HEADERS = frozenset({b"accept", b"accept-profile", b"prefer", b"range"})
+
+Shape = tuple[object, ...]
 
 
 class RestService:
@@ -39,6 +43,7 @@ class RestService:
         self._lanes = lanes
         self._conninfo = access.conninfo("authenticator")
         self._cache: SchemaCache | None = None
+        self._prepared: dict[Shape, Prepared] = {}
         self._loading = asyncio.Lock()
         self._loaded_at = 0.0
         self._listener: asyncio.Task[None] | None = None
@@ -71,6 +76,7 @@ class RestService:
         """Load the schema cache; concurrent calls load once after the other."""
         async with self._loading:
             self._cache = await asyncio.to_thread(self._load)
+            self._prepared.clear()
             self._loaded_at = time.monotonic()
             self._lanes.forget_statements()
 
@@ -82,25 +88,43 @@ class RestService:
 
     async def _respond(self, request: Request) -> Response:
         caller = self._authoriser.authorise(request.headers, request.query_string)
-        body = await request.body() if request.method in ("POST", "PUT", "PATCH", "DELETE") else None
-        api = parse_request(request, body, schemas=self._settings.api.schemas)
-        if isinstance(api.target, RootTarget):
-            return self._describe()
-        if api.action == "inspect":
-            return Response(200, [(b"allow", b"OPTIONS,GET,HEAD,POST,PUT,PATCH,DELETE")])
-        cache = self._known()
+        shape = _shape_of(request)
+        prepared = self._prepared.get(shape) if shape else None
+        if prepared is None:
+            body = await request.body() if request.method in WRITING_METHODS else None
+            api = parse_request(request, body, schemas=self._settings.api.schemas)
+            if isinstance(api.target, RootTarget):
+                return self._describe()
+            if api.action == "inspect":
+                return Response(200, [(b"allow", b"OPTIONS,GET,HEAD,POST,PUT,PATCH,DELETE")])
+            prepared = await self._prepare(api)
+            self._remember(shape, prepared)
+        outcome = await run_prepared(
+            prepared,
+            caller,
+            request,
+            self._known(),
+            self._lanes,
+            search_path=self._settings.api.extra_search_path,
+        )
+        return render_response(prepared.api, outcome)
+
+    async def _prepare(self, api: ApiRequest) -> Prepared:
         max_rows = self._settings.api.max_rows
         try:
-            plan = plan_request(api, cache, max_rows=max_rows)
+            return prepare(api, self._known(), max_rows=max_rows)
         except RestError as error:
             if error.code not in UNKNOWN_CODES or not await self._recheck():
                 raise
-            cache = self._known()
-            plan = plan_request(api, cache, max_rows=max_rows)
-        outcome = await run_plan(
-            plan, api, caller, request, cache, self._lanes, search_path=self._settings.api.extra_search_path
-        )
-        return render_response(api, outcome)
+        return prepare(api, self._known(), max_rows=max_rows)
+
+    def _remember(self, shape: Shape | None, prepared: Prepared) -> None:
+        """Reads that come again to the letter need not be parsed, planned and written again."""
+        if shape is None:
+            return
+        if len(self._prepared) >= MAX_PREPARED:
+            self._prepared.clear()
+        self._prepared[shape] = prepared
 
     def _known(self) -> SchemaCache:
         assert self._cache is not None
@@ -140,3 +164,16 @@ class RestService:
             async for _ in connection.notifies():
                 await asyncio.sleep(0.05)  # a migration sends many
                 await self.reload()
+
+
+def _shape_of(request: Request) -> Shape | None:
+    """What a read's plan and statement depend on, besides the schema cache. None for writes and very long requests."""
+    if (
+        request.method not in ("GET", "HEAD")
+        or len(request.query_string) + len(request.raw_path) > MAX_SHAPE_BYTES
+    ):
+        return None
+    headers = [pair for pair in request.headers.raw if pair[0] in SHAPING_HEADERS]
+    if sum(len(value) for _, value in headers) > MAX_SHAPE_BYTES:
+        return None
+    return (request.method, request.raw_path, request.query_string, *headers)
