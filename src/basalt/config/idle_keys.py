@@ -54,9 +54,8 @@ IDLE_KEYS = (
 def is_idle_key(path: str) -> bool:
     """Whether the CLI knows `path` (or a table above it) and Basalt does nothing with it.
 
-    >>> is_idle_key("auth.hook.send_sms.uri"), is_idle_key("functions.hello.import_map"),
-    is_idle_key("auth.hok")
-    (True, True, False)
+    >>> [is_idle_key(path) for path in ("auth.hook.send_sms.uri", "functions.hello.import_map", "auth.hok")]
+    [True, True, False]
     """
     parts = path.split(".")
     if parts[0] == "functions" and len(parts) > 2:
