@@ -184,7 +184,7 @@ def test_writes_answer_by_what_they_did(
         ("merge-duplicates", 2, True, 201),
         ("merge-duplicates", 0, True, 200),
         ("merge-duplicates", None, True, 200),
-        ("merge-duplicates", None, False, 201),
+        ("merge-duplicates", None, False, 200),
         ("ignore-duplicates", None, True, 201),
         (None, None, True, 201),
     ],

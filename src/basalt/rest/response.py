@@ -134,7 +134,7 @@ def _render_insert(request: ApiRequest, outcome: Outcome) -> tuple[int, RawHeade
     headers = [(b"content-range", render_content_range(1, 0, _changed_total(request, outcome)))]
     if outcome.location:
         headers.append((b"location", _render_location(request, outcome.location)))
-    merges = request.preferences.resolution == "merge-duplicates" and outcome.has_conflict_target
+    merges = request.preferences.resolution == "merge-duplicates"
     status = 200 if merges and not outcome.inserted_count else 201
     return status, headers, request.preferences.representation == "full"
 

@@ -20,6 +20,7 @@ from basalt.rest.request import render_settings
 from basalt.rest.response import Outcome
 from basalt.rest.sql import (
     AFFECTED_MARK,
+    PUT_MARK,
     SINGULAR_MARK,
     Statement,
     build_call,
@@ -42,6 +43,7 @@ MEDIA_TYPES = (
     "text/csv",
 )
 
+MARKS = {SINGULAR_MARK: "PGRST116", AFFECTED_MARK: "PGRST124", PUT_MARK: "PGRST115"}
 WATCH_AFTER_S = 0.05
 
 
@@ -176,7 +178,7 @@ async def _execute(
 
 def _translate(error: PostgresError, caller: Caller) -> BasaltError:
     if error.sqlstate == "22P02" and error.message.startswith("invalid input syntax for type integer"):
-        for mark, code in ((SINGULAR_MARK, "PGRST116"), (AFFECTED_MARK, "PGRST124")):
+        for mark, code in MARKS.items():
             if mark in error.message:
                 return RestError(code, rows=error.message.rsplit(mark, 1)[1].strip('"'))
     return rest_error_from_database(error, is_anonymous=caller.role == "anon")

@@ -327,10 +327,8 @@ def build_write(plan: WritePlan, request: ApiRequest, *, media: str) -> Statemen
     )
     body = _build_body(request, media) if wants_rows else "''"
     location = _build_location(plan) if request.preferences.representation == "headers-only" else "null"
-    inserted = (
-        "(select count(*) from changed where _inserted)" if plan.resolution == "merge" else "null::bigint"
-    )
-    guard = _build_guard(request)
+    inserted = INSERTED if plan.resolution == "merge" else "null::bigint"
+    guard = _build_guard(plan, request)
     text = (
         f"with changed as ({change}), source as ({level if wants_rows else 'select 1 from changed'}) "
         f"select null::bigint, count(_page), {body}, {SETTINGS}, {location}, {inserted}, {guard} "
@@ -345,11 +343,19 @@ def _own_conditions(plan: WritePlan) -> tuple[PlannedCondition, ...]:
     return tuple(one for one in plan.read.where if isinstance(one, EmbedFilter))
 
 
-def _build_guard(request: ApiRequest) -> str:
-    """A write that must concern one row (or at most so many) and does not is undone: the cast fails and with
-    it the whole
-    transaction, in the same flush. `run` knows the error by its text."""
+# How many rows an upsert inserted: up for each row offered, down for each that was there already. Counted in a setting of
+# the transaction, because `xmax` is unknown to partitioned tables and to views.
+INSERTED = "nullif(current_setting('basalt.inserted', true), '')::int"
+COUNT_UP = f"set_config('basalt.inserted', (coalesce({INSERTED}, 0) + 1)::text, true) is not null"
+COUNT_DOWN = f"set_config('basalt.inserted', (coalesce({INSERTED}, 0) - 1)::text, true) is not null"
+
+
+def _build_guard(plan: WritePlan, request: ApiRequest) -> str:
+    """A write that must concern one row (or at most so many) and does not is undone: the cast fails and with it the
+    whole transaction, in the same flush. `run` knows the error by its text."""
     count = "(select count(*) from changed)"
+    if plan.action == "upsert_one":
+        return f"case when {count} <> 1 then cast('{PUT_MARK}' || {count} as int) end"
     if request.singular:
         return f"case when {count} <> 1 then cast('{SINGULAR_MARK}' || {count} as int) end"
     most = request.preferences.max_affected
@@ -358,6 +364,7 @@ def _build_guard(request: ApiRequest) -> str:
     return "null"
 
 
+PUT_MARK = "basalt row not the one of the URL: "
 SINGULAR_MARK = "basalt rows not one: "
 AFFECTED_MARK = "basalt too many rows: "
 
@@ -376,17 +383,44 @@ def _literal(name: str) -> str:
 def _build_change(plan: WritePlan, request: ApiRequest, statement: Statement) -> str:
     table = qualified(plan.table.name)
     rows = quote(plan.table.name[1])
-    returning = f"returning {rows}.*" + (
-        ", (xmax = 0) as _inserted" if plan.resolution == "merge" and not plan.table.is_view else ""
-    )
-    if plan.resolution == "merge" and plan.table.is_view:
-        returning += ", true as _inserted"
+    returned = _build_returned(plan, request, rows)
+    returning = f"returning {returned}"
     if plan.action == "delete":
         where = _build_where(plan, rows, statement)
         return f"delete from {table}{where} {returning}"
     if plan.action == "update":
-        return _build_update(plan, request, table, rows, returning, statement)
-    return _build_insert(plan, request, table, rows, returning, statement)
+        return _build_update(plan, request, table, rows, returned, statement)
+    return _build_insert(plan, request, table, rows, returned, statement)
+
+
+def _build_returned(plan: WritePlan, request: ApiRequest, rows: str) -> str:
+    """The columns that the answer needs and no more: whoever may insert but not read must be able to insert, and row
+    security asks for the right to read as soon as one column is returned."""
+    if request.preferences.representation == "full":
+        names = _needed_columns(plan.read)
+        if names is None:
+            return f"{rows}.*"
+    else:
+        wants_keys = request.preferences.representation == "headers-only" and plan.action == "insert"
+        names = plan.table.primary_key if wants_keys else ()
+    return ", ".join(f"{rows}.{quote(name)}" for name in names) or "1 as _one"
+
+
+def _needed_columns(read: ReadPlan) -> Sequence[str] | None:
+    """None is all of them."""
+    names: list[str] = []
+    for one in read.fields:
+        if one.source is None:
+            return None
+        names.append(one.source.name)
+    for order in read.order:
+        if order.embed is None:
+            names.append(order.term.field.name)
+    for embed in read.embeds:
+        if embed.relationship.routine is not None:
+            return None
+        names.extend(embed.relationship.columns)
+    return tuple(dict.fromkeys(names))
 
 
 def _build_where(plan: WritePlan, rows: str, statement: Statement) -> str:
@@ -397,30 +431,34 @@ def _build_where(plan: WritePlan, rows: str, statement: Statement) -> str:
 
 
 def _build_update(
-    plan: WritePlan, request: ApiRequest, table: str, rows: str, returning: str, statement: Statement
+    plan: WritePlan, request: ApiRequest, table: str, rows: str, returned: str, statement: Statement
 ) -> str:
     if not plan.columns:
-        return f"select {rows}.* from {table} where false"
+        return f"select {returned} from {table} where false"
     body = _build_payload(plan.columns, request, statement, single=True)
     assignments = ", ".join(f"{quote(column.name)} = _body.{quote(column.name)}" for column in plan.columns)
-    return f"update {table} set {assignments} from {body}{_build_where(plan, rows, statement)} {returning}"
+    where = _build_where(plan, rows, statement)
+    return f"update {table} set {assignments} from {body}{where} returning {returned}"
 
 
 def _build_insert(
-    plan: WritePlan, request: ApiRequest, table: str, rows: str, returning: str, statement: Statement
+    plan: WritePlan, request: ApiRequest, table: str, rows: str, returned: str, statement: Statement
 ) -> str:
     conflict = _build_conflict(plan)
+    returning = f"returning {returned}"
     if not plan.columns:
         if request.payload_is_array and request.payload == b"[]":
-            return f"select {rows}.* from {table} where false"
+            return f"select {returned} from {table} as {rows} where false"
         return f"insert into {table} as {rows} default values {conflict} {returning}"
     names = ", ".join(quote(column.name) for column in plan.columns)
     values = ", ".join(f"_body.{quote(column.name)}" for column in plan.columns)
     body = _build_payload(plan.columns, request, statement, single=False)
-    where = ""
+    conditions = []
     if plan.action == "upsert_one":
         conditions = [build_condition(one, "_body", statement) for one in plan.read.where]
-        where = f" where {' and '.join(conditions)}" if conditions else ""
+    if plan.resolution == "merge":
+        conditions.append(COUNT_UP)
+    where = f" where {' and '.join(conditions)}" if conditions else ""
     return (
         f"insert into {table} as {rows} ({names}) select {values} from {body}{where} {conflict} {returning}"
     )
@@ -433,7 +471,7 @@ def _build_conflict(plan: WritePlan) -> str:
     updates = ", ".join(f"{quote(column.name)} = excluded.{quote(column.name)}" for column in plan.columns)
     if plan.resolution == "ignore" or not updates:
         return f"on conflict ({target}) do nothing"
-    return f"on conflict ({target}) do update set {updates}"
+    return f"on conflict ({target}) do update set {updates} where {COUNT_DOWN}"
 
 
 def _build_payload(

@@ -106,7 +106,7 @@ begin
             'VALIDATION_ERROR', 400, 'Points must not be 0, and the reason is a lower-case word such as completed_shift',
             jsonb_build_object('points', p_points, 'reason', p_reason));
     end if;
-    select total_points into v_total_points from public.users where id = p_user_id for update;
+    select total_points into v_total_points from public.users where id = p_user_id for no key update;
     if not found then
         perform private.fail('USER_NOT_FOUND', 404, 'There is no such user', jsonb_build_object('user_id', p_user_id));
     end if;

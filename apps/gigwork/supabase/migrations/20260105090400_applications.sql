@@ -188,7 +188,7 @@ begin
     from public.gigs as g
     where g.id = (select a.gig_id from public.gig_applications as a where a.id = p_application_id)
         and g.employer_id = v_user_id
-    for update;
+    for no key update;
     if not found then
         perform private.fail(
             'APPLICATION_NOT_FOUND', 404, 'There is no such application to one of your gigs',

@@ -137,11 +137,11 @@ declare
 begin
     perform from public.gigs as g
     where g.id = (select a.gig_id from public.gig_applications as a where a.id = p_application_id and a.user_id = v_user_id)
-    for update;
+    for no key update;
     select * into v_application
     from public.gig_applications
     where id = p_application_id and user_id = v_user_id
-    for update;
+    for no key update;
     if not found then
         perform private.fail(
             'APPLICATION_NOT_FOUND', 404, 'You have no such application',

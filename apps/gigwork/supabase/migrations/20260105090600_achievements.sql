@@ -170,7 +170,7 @@ declare
     v_unlocked jsonb;
 begin
     -- One evaluation per user at a time, so that each unlock is answered to exactly one caller.
-    perform from public.users where id = p_user_id for update;
+    perform from public.users where id = p_user_id for no key update;
     with stats as (
         select s.gigs_completed, s.total_hours_worked, s.attendance_rate, u.longest_streak
         from private.user_stats(p_user_id) as s
