@@ -20,7 +20,8 @@ StatementKind = Literal[
 
 PIECE_CHARS = 1 << 18
 
-_GAP = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*+\*/)++"
+# No possessive groups: Python before 3.11.5 matches them wrongly (CPython gh-106052), and Debian 12 has 3.11.2.
+_GAP = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*\*/)+"
 _GAPS = re.compile(_GAP)
 _ROUTINE = re.compile(rf"create{_GAP}(?:or{_GAP}replace{_GAP})?(?:function|procedure)\b", re.IGNORECASE)
 _BLANK = re.compile(r"\s+|--[^\n]*(?:\n|\Z)|(/\*)")
@@ -29,11 +30,11 @@ _COPY_END = re.compile(r"^\\\.[ \t\r]*(?:\n|\Z)", re.MULTILINE)
 # Words are taken whole: the `$` in `a$b$` opens nothing, and an `e` opens an escape string only where a
 # word begins. What the end of the text cuts off matches nothing.
 _PLAIN = r"""[^\w'"$;()/\-]++|(?![eE]')\w[\w$]*+|-(?!-)|/(?!\*)|\$(?!\w*\$|\w*\Z)"""
-_STRING = r"""[eE]'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+'|'[^']*+(?:''[^']*+)*+'"""
-_QUOTED = _STRING + r'|"[^"]*+(?:""[^"]*+)*+"'
+_STRING = r"""[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'(?!')|'[^']*(?:''[^']*)*'(?!')"""
+_QUOTED = _STRING + r'|"[^"]*(?:""[^"]*)*"(?!")'
 _OTHER = r"""--[^\n]*+(?=\n)|(?P<block>/\*)|(?P<dollar>\$(?:[^\W\d]\w*+)?\$)|(?P<mark>[;()])|\$"""
-_TOKEN = re.compile(f"(?:{_PLAIN}|{_QUOTED})++|{_OTHER}", re.DOTALL)
-_ROUTINE_TOKEN = re.compile(f"(?P<words>(?:{_PLAIN})++)|{_QUOTED}|{_OTHER}", re.DOTALL)
+_TOKEN = re.compile(f"(?:{_PLAIN}|{_QUOTED})+|{_OTHER}", re.DOTALL)
+_ROUTINE_TOKEN = re.compile(f"(?P<words>(?:{_PLAIN})+)|{_QUOTED}|{_OTHER}", re.DOTALL)
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _BODY_WORD = re.compile(r"[^\W\d][\w$]*")
 
