@@ -1,0 +1,102 @@
+"""Every route with every kind of key and token: a second way in never forgets the first one's check."""
+
+import time
+import uuid
+
+import httpx2
+import jwt
+import psycopg
+import pytest
+
+from basalt.auth.routes import ROUTES
+from basalt.http import Route
+from tests.server import Server
+
+pytestmark = pytest.mark.req("P4", "P6")
+NOBODY = str(uuid.uuid4())
+
+
+@pytest.fixture(scope="module")
+def credentials(server: Server) -> dict[str, dict[str, str]]:
+    """Headers that must not open anything beyond what is public."""
+    with server.client() as client:
+        answer = client.post(
+            "/auth/v1/signup", json={"email": "walker@example.com", "password": "long enough"}
+        )
+        session = answer.json()
+    banned = {"role": "authenticated", "sub": NOBODY, "aud": "authenticated", "exp": int(time.time()) + 60}
+    return {
+        "nothing": {},
+        "publishable key": {"apikey": server.publishable_key},
+        "anon key": {"apikey": server.anon_key, "authorization": f"Bearer {server.anon_key}"},
+        "user": {"apikey": server.anon_key, "authorization": f"Bearer {session['access_token']}"},
+        "user who does not exist": {"authorization": f"Bearer {jwt.encode(banned, server.jwt_secret)}"},
+        "forged service role": {"authorization": f"Bearer {jwt.encode({'role': 'service_role'}, 'x' * 40)}"},
+        "unsigned service role": {
+            "authorization": f"Bearer {jwt.encode({'role': 'service_role'}, None, 'none')}"
+        },
+        "wrong key": {"apikey": "sb_secret_guessed"},
+    }
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES.routes if route.access == "admin"], ids=str)
+def test_no_other_key_opens_an_admin_route(
+    server: Server, credentials: dict[str, dict[str, str]], route: Route
+) -> None:
+    path = "/auth/v1" + route.path.replace("{user_id}", NOBODY)
+    with httpx2.Client(base_url=server.url) as client:
+        for name, headers in credentials.items():
+            answer = client.request(route.method, path, headers=headers, json={"email": "new@example.com"})
+            assert answer.status_code in (401, 403), (name, answer.text)
+        opened = client.request(route.method, path, headers={"apikey": server.secret_key}, json={})
+        assert opened.status_code not in (401, 403), opened.text
+    with psycopg.connect(server.database_url) as connection:
+        assert connection.execute("select from auth.users where email = 'new@example.com'").fetchall() == []
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES.routes if route.access == "user"], ids=str)
+def test_only_a_users_token_opens_a_users_route(
+    server: Server, credentials: dict[str, dict[str, str]], route: Route
+) -> None:
+    with httpx2.Client(base_url=server.url) as client:
+        for name, headers in credentials.items():
+            if name != "user":
+                answer = client.request(route.method, f"/auth/v1{route.path}", headers=headers, json={})
+                assert answer.status_code in (401, 403), (name, answer.text)
+
+
+@pytest.mark.parametrize("path", ["/studio", "/studio/inbox", "/studio/inbox.json"])
+def test_the_console_is_closed_to_other_origins_and_hosts(
+    server: Server, credentials: dict[str, dict[str, str]], path: str
+) -> None:
+    outside = [
+        {"origin": "https://evil.test"},
+        {"host": "evil.test"},
+        {"sec-fetch-site": "cross-site"},
+        {"x-forwarded-for": "203.0.113.9"},
+    ]
+    with httpx2.Client(base_url=server.url) as client:
+        assert client.get(path).status_code == 200
+        for extra in outside:
+            for name, headers in credentials.items():
+                assert client.get(path, headers={**headers, **extra}).status_code == 403, (name, extra)
+            assert client.get(path, headers={"apikey": server.secret_key, **extra}).status_code == 200
+
+
+def test_secrets_stay_out_of_the_log(server: Server) -> None:
+    with server.client() as client:
+        body = {"email": "quiet@example.com", "password": "a very secret password"}
+        token = client.post("/auth/v1/signup", json=body).json()["access_token"]
+        client.get("/rest/v1/films?apikey=" + server.secret_key, headers={"authorization": f"Bearer {token}"})
+        client.post(
+            "/auth/v1/token?grant_type=password", json={**body, "password": "a wrong secret password"}
+        )
+    log = server.log.read_text()
+    for secret in (
+        "a very secret password",
+        "a wrong secret password",
+        token,
+        server.secret_key,
+        server.jwt_secret,
+    ):
+        assert secret not in log
