@@ -179,20 +179,20 @@ def test_writes_answer_by_what_they_did(
 
 
 @pytest.mark.parametrize(
-    ("resolution", "inserted", "has_target", "status"),
+    ("resolution", "inserted", "rows", "status"),
     [
-        ("merge-duplicates", 2, True, 201),
-        ("merge-duplicates", 0, True, 200),
-        ("merge-duplicates", None, True, 200),
-        ("merge-duplicates", None, False, 200),
-        ("ignore-duplicates", None, True, 201),
-        (None, None, True, 201),
+        ("merge-duplicates", 2, 2, 201),
+        ("merge-duplicates", 0, 2, 200),
+        ("merge-duplicates", None, 2, 201),
+        ("merge-duplicates", None, 0, 200),
+        ("ignore-duplicates", None, 0, 201),
+        (None, None, 2, 201),
     ],
 )
 def test_upsert_that_inserted_nothing_is_200(
-    resolution: Any, inserted: int | None, has_target: bool, status: int
+    resolution: Any, inserted: int | None, rows: int, status: int
 ) -> None:
-    outcome = Outcome(page_count=2, inserted_count=inserted, has_conflict_target=has_target)
+    outcome = Outcome(page_count=rows, inserted_count=inserted, has_conflict_target=True)
     assert answer("insert", outcome, Preferences(resolution=resolution))[0] == status
 
 

@@ -472,6 +472,9 @@ def _check_put(request: ApiRequest, table: Table) -> None:
 def _plan_call(request: ApiRequest, cache: SchemaCache, name: str, max_rows: int | None) -> CallPlan:
     given = _given_arguments(request)
     routine = _find_routine(cache, request, name, given)
+    asked = request.preferences
+    if asked.max_affected is not None and asked.handling == "strict" and not routine.returns_set:
+        raise RestError("PGRST128")
     takes_body = request.method == "POST" and _takes_body(routine, request)
     source = routine.returns_table or routine.name
     planner = _Planner(request, cache, max_rows)

@@ -135,7 +135,8 @@ def _render_insert(request: ApiRequest, outcome: Outcome) -> tuple[int, RawHeade
     if outcome.location:
         headers.append((b"location", _render_location(request, outcome.location)))
     merges = request.preferences.resolution == "merge-duplicates"
-    status = 200 if merges and not outcome.inserted_count else 201
+    inserted = outcome.page_count if outcome.inserted_count is None else outcome.inserted_count
+    status = 200 if merges and not inserted else 201
     return status, headers, request.preferences.representation == "full"
 
 

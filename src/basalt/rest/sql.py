@@ -308,10 +308,17 @@ def _is_filtered(where: Sequence[PlannedCondition], embed: EmbedPlan) -> bool:
     )
 
 
+# The line of names, empty when there are no rows, as in PostgREST.
+CSV_NAMES = (
+    "(select coalesce(string_agg(_name, ','), '') || E'\\n' from (select json_object_keys(row_to_json(_first)) "
+    "as _name from (select * from source limit 1) as _first) as _names)"
+)
+
+
 def _build_body(request: ApiRequest, media: str) -> str:
     row = "json_strip_nulls(to_json(_page))" if request.nulls_stripped else "_page"
     if media == "text/csv":
-        return "coalesce(string_agg(substring(_page::text, 2, length(_page::text) - 2), E'\\n'), '')"
+        return f"{CSV_NAMES} || coalesce(string_agg(substring(_page::text, 2, length(_page::text) - 2), E'\\n'), '')"
     if request.singular:
         return f"coalesce((json_agg({row}) -> 0)::text, 'null')"
     return f"coalesce(json_agg({row}), '[]')::text"
@@ -343,8 +350,8 @@ def _own_conditions(plan: WritePlan) -> tuple[PlannedCondition, ...]:
     return tuple(one for one in plan.read.where if isinstance(one, EmbedFilter))
 
 
-# How many rows an upsert inserted: up for each row offered, down for each that was there already. Counted in a setting of
-# the transaction, because `xmax` is unknown to partitioned tables and to views.
+# How many rows an upsert inserted: up for each row offered, down for each that was there already. Counted in a
+# setting of the transaction, because `xmax` is unknown to partitioned tables and to views.
 INSERTED = "nullif(current_setting('basalt.inserted', true), '')::int"
 COUNT_UP = f"set_config('basalt.inserted', (coalesce({INSERTED}, 0) + 1)::text, true) is not null"
 COUNT_DOWN = f"set_config('basalt.inserted', (coalesce({INSERTED}, 0) - 1)::text, true) is not null"
@@ -356,6 +363,10 @@ def _build_guard(plan: WritePlan, request: ApiRequest) -> str:
     count = "(select count(*) from changed)"
     if plan.action == "upsert_one":
         return f"case when {count} <> 1 then cast('{PUT_MARK}' || {count} as int) end"
+    return _build_row_guard(request, count)
+
+
+def _build_row_guard(request: ApiRequest, count: str) -> str:
     if request.singular:
         return f"case when {count} <> 1 then cast('{SINGULAR_MARK}' || {count} as int) end"
     most = request.preferences.max_affected
@@ -413,9 +424,7 @@ def _needed_columns(read: ReadPlan) -> Sequence[str] | None:
         if one.source is None:
             return None
         names.append(one.source.name)
-    for order in read.order:
-        if order.embed is None:
-            names.append(order.term.field.name)
+    names.extend(order.term.field.name for order in read.order if order.embed is None)
     for embed in read.embeds:
         if embed.relationship.routine is not None:
             return None
@@ -491,6 +500,7 @@ def build_call(plan: CallPlan, request: ApiRequest, *, media: str) -> Statement:
     arguments = _build_arguments(plan, request, statement)
     call = f"{qualified(routine.name)}({arguments})"
     rows = quote(plan.read.alias)
+    guard = _build_row_guard(request, "count(_page)")
     if routine.is_void:
         statement.text = (
             f"with source as (select {call}) select null::bigint, count(_page), '', {SETTINGS} "
@@ -504,8 +514,8 @@ def build_call(plan: CallPlan, request: ApiRequest, *, media: str) -> Statement:
         empty = "'[]'" if routine.returns_set else "'null'"
         level = f"select {column} from {source} " + " ".join(_build_range(plan.read.range, statement))
         text = (
-            f"with source as ({level}) select null::bigint, count(_page), coalesce({value}::text, {empty}), {SETTINGS} "
-            "from (select * from source) as _page"
+            f"with source as ({level}) select null::bigint, count(_page), coalesce({value}::text, {empty}), "
+            f"{SETTINGS}, {guard} from (select * from source) as _page"
         )
         statement.text = text
         return statement
@@ -516,8 +526,8 @@ def build_call(plan: CallPlan, request: ApiRequest, *, media: str) -> Statement:
         row = "json_strip_nulls(to_json(_page))" if request.nulls_stripped else "_page"
         body = f"coalesce((json_agg({row}) -> 0)::text, 'null')"
     text = (
-        f"with called as (select * from {call}), source as ({level}) select {total}, count(_page), {body}, {SETTINGS} "
-        "from (select * from source) as _page"
+        f"with called as (select * from {call}), source as ({level}) select {total}, count(_page), {body}, {SETTINGS}, "
+        f"{guard} from (select * from source) as _page"
     )
     statement.text = text
     return statement
@@ -525,7 +535,10 @@ def build_call(plan: CallPlan, request: ApiRequest, *, media: str) -> Statement:
 
 def _build_arguments(plan: CallPlan, request: ApiRequest, statement: Statement) -> str:
     if plan.takes_body:
-        return f"{statement.bind(request.payload or b'')}::{plan.routine.parameters[0].type}"
+        body = request.payload or b""
+        if request.payload_type == "binary":  # parameters travel as text, which ends at the first NUL
+            body = b"\\x" + body.hex().encode()
+        return f"{statement.bind(body)}::{plan.routine.parameters[0].type}"
     if request.payload is None or request.payload_type == "form":
         return ", ".join(_build_argument(parameter, value, statement) for parameter, value in plan.arguments)
     if not plan.arguments:
