@@ -17,6 +17,11 @@ create table public.users (
     updated_at timestamptz not null default now()
 );
 comment on table public.users is 'The profile of an account: who it is, and what it has earned.';
+comment on column public.users.id is 'The account in auth.users.';
+comment on column public.users.full_name is 'As the worker writes it; others see the first name and an initial at most.';
+comment on column public.users.avatar_url is 'A picture, wherever it is stored.';
+comment on column public.users.skills is 'Free words, up to 50.';
+comment on column public.users.longest_streak is 'The longest current_streak so far; streak achievements look at it.';
 comment on column public.users.phone is 'Copied from auth.users; changed through Auth only.';
 comment on column public.users.email is 'Copied from auth.users; changed through Auth only.';
 comment on column public.users.role is 'worker or employer; set by the service role only.';

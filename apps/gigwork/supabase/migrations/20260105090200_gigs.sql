@@ -31,6 +31,19 @@ create table public.gigs (
 );
 comment on table public.gigs is 'Work on offer at a place. Listed when status is open and published_at is set.';
 comment on column public.gigs.employer_id is 'Who posted it; null once that account is deleted.';
+comment on column public.gigs.title is 'Up to 200 characters.';
+comment on column public.gigs.description is 'Up to 10,000 characters.';
+comment on column public.gigs.category is 'A lower-case word such as food_beverage; search_gigs compares it exactly.';
+comment on column public.gigs.address is 'For people; distances come from location.';
+comment on column public.gigs.city is 'For people.';
+comment on column public.gigs.currency is 'ISO 4217.';
+comment on column public.gigs.start_date is 'First day of work.';
+comment on column public.gigs.end_date is 'Last day of work; attendance is judged after it.';
+comment on column public.gigs.shift_start is 'Local time.';
+comment on column public.gigs.capacity is 'Workers that can be accepted.';
+comment on column public.gigs.status is
+    'draft: not posted. open: takes applications. closed: takes none, is still worked at. completed, cancelled: over.';
+comment on column public.gigs.published_at is 'When it was listed; open gigs without it are hidden.';
 comment on column public.gigs.location is 'Where the work is; written as "POINT(lng lat)". Clock-in and clock-out happen within 100 m of it.';
 comment on column public.gigs.latitude is 'From location, for maps.';
 comment on column public.gigs.longitude is 'From location, for maps.';

@@ -11,6 +11,10 @@ create table public.points_log (
     constraint points_log_awarded_once unique (user_id, reason, source_id)
 );
 comment on table public.points_log is 'Every award and correction, append only. Its sum per user is users.total_points.';
+comment on column public.points_log.points is 'Negative for a correction; never 0.';
+comment on column public.points_log.reason is
+    'gig_application (10), completed_shift (50 or 70), achievement_unlock, adjustment, or a word of the operator.';
+comment on column public.points_log.updated_at is 'Equal to created_at: the log is append only.';
 comment on column public.points_log.source_id is
     'What earned it (a gig, a timesheet, an achievement): an award for the same reason and source is given once.';
 

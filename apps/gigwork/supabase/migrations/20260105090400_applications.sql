@@ -13,6 +13,9 @@ create table public.gig_applications (
     constraint gig_applications_once unique (user_id, gig_id)
 );
 comment on table public.gig_applications is 'One application per worker and gig, ever: withdrawing does not open a second try.';
+comment on column public.gig_applications.cover_message is 'To the employer, up to 2,000 characters.';
+comment on column public.gig_applications.status is
+    'pending, then accepted or rejected by the employer (decide_application) or withdrawn by the worker.';
 comment on column public.gig_applications.decided_at is 'When it was accepted, rejected or withdrawn.';
 comment on constraint gig_applications_once on public.gig_applications is
     'Also the index for a worker''s own applications: user_id leads.';
@@ -183,7 +186,8 @@ begin
     if p_decision is null or p_decision not in ('accepted', 'rejected') then
         perform private.fail('VALIDATION_ERROR', 400, 'A decision is "accepted" or "rejected"');
     end if;
-    -- The gig is locked before the application, in every routine that takes both.
+    -- The gig is locked before the application, in every routine that takes both; "no key", because foreign keys to it
+    -- are checked by clock-ins that hold the application already.
     select g.* into v_gig
     from public.gigs as g
     where g.id = (select a.gig_id from public.gig_applications as a where a.id = p_application_id)
@@ -194,7 +198,7 @@ begin
             'APPLICATION_NOT_FOUND', 404, 'There is no such application to one of your gigs',
             jsonb_build_object('application_id', p_application_id));
     end if;
-    select * into v_application from public.gig_applications where id = p_application_id for update;
+    select * into v_application from public.gig_applications where id = p_application_id for no key update;
     if v_application.status <> p_decision then
         if v_application.status <> 'pending' then
             perform private.fail(

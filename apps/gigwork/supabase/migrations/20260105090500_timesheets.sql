@@ -22,6 +22,10 @@ create table public.timesheets (
     constraint timesheets_pay_is_hours_times_rate check (total_amount = round(total_hours_worked * hourly_rate, 2))
 );
 comment on table public.timesheets is 'A shift: open until clock_out is set, then never changed.';
+comment on column public.timesheets.clock_in is 'When the shift began.';
+comment on column public.timesheets.clock_in_location is 'Where the worker stood, within 100 m of the gig.';
+comment on column public.timesheets.clock_out is 'When it ended; null while it is open.';
+comment on column public.timesheets.clock_out_location is 'Where the worker stood, within 100 m of the gig.';
 comment on column public.timesheets.hourly_rate is 'The rate of the gig at clock-in; a later change of the gig does not touch it.';
 comment on column public.timesheets.total_hours_worked is 'Hours to four decimals (0.36 s).';
 comment on column public.timesheets.total_amount is 'round(total_hours_worked × hourly_rate, 2), in the currency of the gig.';

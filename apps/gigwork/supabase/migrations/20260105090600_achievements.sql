@@ -15,6 +15,12 @@ create table public.achievements (
     updated_at timestamptz not null default now()
 );
 comment on table public.achievements is 'What can be unlocked. Inactive ones are neither listed nor unlocked.';
+comment on column public.achievements.code is 'Its name for programs.';
+comment on column public.achievements.name is 'Its name for people.';
+comment on column public.achievements.icon is 'An emoji.';
+comment on column public.achievements.criteria_type is 'Which figure of the worker decides.';
+comment on column public.achievements.points_reward is 'Points given once, when it is unlocked.';
+comment on column public.achievements.is_active is 'Whether it is listed and can be unlocked.';
 comment on column public.achievements.criteria_value is
     'Gigs completed; hours worked; gigs completed with full attendance; longest run of consecutive days.';
 
@@ -28,6 +34,7 @@ create table public.user_achievements (
     constraint user_achievements_once unique (user_id, achievement_id)
 );
 comment on table public.user_achievements is 'Who unlocked what. Achievements are not lost again.';
+comment on column public.user_achievements.unlocked_at is 'When the criterion was first seen fulfilled.';
 
 create index user_achievements_achievement_id_idx on public.user_achievements (achievement_id);
 
@@ -169,7 +176,8 @@ as $$
 declare
     v_unlocked jsonb;
 begin
-    -- One evaluation per user at a time, so that each unlock is answered to exactly one caller.
+    -- One evaluation per user at a time, so that each unlock is answered to exactly one caller. "No key": the foreign
+    -- keys of a simultaneous application need not wait, and so cannot wait in a circle.
     perform from public.users where id = p_user_id for no key update;
     with stats as (
         select s.gigs_completed, s.total_hours_worked, s.attendance_rate, u.longest_streak

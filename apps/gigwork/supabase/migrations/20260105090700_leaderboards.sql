@@ -14,6 +14,10 @@ create table public.leaderboard (
     primary key (period_type, period_start, user_id)
 );
 comment on table public.leaderboard is 'Standings as of the last refresh_leaderboard, one row per period and user with points.';
+comment on column public.leaderboard.period_type is 'daily, weekly, monthly or all_time.';
+comment on column public.leaderboard.points_earned is 'Points logged in the period, of every reason; corrections subtract.';
+comment on column public.leaderboard.gigs_completed is 'Gigs with a shift that ended in the period.';
+comment on column public.leaderboard.hours_worked is 'Hours of shifts that ended in the period.';
 comment on column public.leaderboard.period_start is
     'First day of the period in Asia/Singapore (weeks begin on Monday); 1970-01-01 for all_time.';
 comment on column public.leaderboard.display_name is 'First name and initial: all that others learn of a person.';

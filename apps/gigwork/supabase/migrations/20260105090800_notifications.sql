@@ -23,6 +23,14 @@ create table public.notifications (
     updated_at timestamptz not null default now()
 );
 comment on table public.notifications is 'What the app shows under the bell.';
+comment on column public.device_tokens.token is 'As the push service gave it to the device.';
+comment on column public.device_tokens.platform is 'android, ios or web.';
+comment on column public.device_tokens.last_seen_at is 'When the app last registered it.';
+comment on column public.notifications.kind is 'A lower-case word by which the app chooses icon and target.';
+comment on column public.notifications.title is 'Up to 200 characters.';
+comment on column public.notifications.body is 'Up to 2,000 characters.';
+comment on column public.notifications.data is 'What the app needs to open the right page.';
+comment on column public.notifications.read_at is 'When the user read it; the one column that they write.';
 
 create index device_tokens_user_id_idx on public.device_tokens (user_id);
 create index notifications_user_id_created_at_idx on public.notifications (user_id, created_at desc);
