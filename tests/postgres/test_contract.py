@@ -486,7 +486,6 @@ class TestExtensions:
             "create extension if not exists pgcrypto",
             "create extension pg_trgm with schema extensions",
             "create extension postgis with schema extensions",
-            "create extension pgtap with schema extensions",
             "create extension pg_stat_statements with schema extensions",
         ],
     )
