@@ -22,6 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 BODILESS = frozenset({204, 304})
+PROBES = frozenset({"/health", "/ready"})  # asked every few seconds, and worth a line only when they fail
 
 
 class Service(Protocol):
@@ -83,9 +84,11 @@ class Gateway:
             return
         finally:
             observe.request_id.reset(token)
-        if observe.is_enabled("info"):
+        level: observe.Level = "debug" if scope["path"] in PROBES else "info"
+        if observe.is_enabled(level):
             observe.event(
                 "request",
+                level=level,
                 request_id=request_id,
                 method=scope["method"],
                 path=scope["path"],
