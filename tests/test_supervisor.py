@@ -240,3 +240,31 @@ def _answers(server: Server) -> bool:
             return client.get("/rest/v1/notes").status_code == 200
     except httpx2.HTTPError:
         return False
+
+
+@pytest.mark.req("P1")
+def test_a_new_project_starts_and_its_first_function_answers(tmp_path: Path, environ: dict[str, str]) -> None:
+    folder = tmp_path / "mine"
+    assert basalt("init", str(folder), environ=environ).returncode == 0
+    again = basalt("init", str(folder), environ=environ)
+    assert (again.returncode, "exists already" in again.stderr) == (1, True)
+    with running_server(folder) as server, server.client() as client:
+        answer = client.post("/functions/v1/hello", json={"name": "Ada"})
+        assert (answer.status_code, "Ada" in answer.text) == (200, True), answer.text
+
+
+@pytest.mark.req("P19")
+def test_migrations_from_the_command_line(project: Path, environ: dict[str, str]) -> None:
+    made = basalt("db", "new", "add likes", str(project), environ=environ)
+    path = Path(made.stdout.strip().replace("\n", ""))
+    assert path.name.endswith("_add_likes.sql")
+    path.write_text("alter table public.notes add column likes int not null default 0;")
+    assert "2 applied." in basalt("db", "up", str(project), environ=environ).stdout
+    states = json.loads(basalt("db", "list", str(project), "--json", environ=environ).stdout)
+    assert [row["state"] for row in states] == ["applied", "applied"]
+    count = ["db", "psql", str(project), "--", "-Atc", "select count(*), sum(likes) from public.notes"]
+    assert basalt(*count, environ=environ).stdout.strip() == "1|0"
+    insert = ["db", "psql", str(project), "--", "-c", "insert into public.notes (body) values ('gone')"]
+    assert basalt(*insert, environ=environ).returncode == 0
+    assert basalt("db", "reset", str(project), "--yes", environ=environ).returncode == 0
+    assert basalt(*count, environ=environ).stdout.strip() == "1|0"
