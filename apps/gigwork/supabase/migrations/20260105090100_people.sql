@@ -18,7 +18,8 @@ create table public.users (
 );
 comment on table public.users is 'The profile of an account: who it is, and what it has earned.';
 comment on column public.users.id is 'The account in auth.users.';
-comment on column public.users.full_name is 'As the worker writes it; others see the first name and an initial at most.';
+comment on column public.users.full_name is 
+    'As its owner writes it. Employers see it of their applicants; everybody else a first name and an initial.';
 comment on column public.users.avatar_url is 'A picture, wherever it is stored.';
 comment on column public.users.skills is 'Free words, up to 50.';
 comment on column public.users.longest_streak is 'The longest current_streak so far; streak achievements look at it.';

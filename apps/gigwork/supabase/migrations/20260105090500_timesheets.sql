@@ -21,7 +21,7 @@ create table public.timesheets (
     ),
     constraint timesheets_pay_is_hours_times_rate check (total_amount = round(total_hours_worked * hourly_rate, 2))
 );
-comment on table public.timesheets is 'A shift: open until clock_out is set, then never changed.';
+comment on table public.timesheets is 'A shift: open until clock_out is set; no client can change it otherwise.';
 comment on column public.timesheets.clock_in is 'When the shift began.';
 comment on column public.timesheets.clock_in_location is 'Where the worker stood, within 100 m of the gig.';
 comment on column public.timesheets.clock_out is 'When it ended; null while it is open.';

@@ -17,6 +17,7 @@ create table public.achievements (
 comment on table public.achievements is 'What can be unlocked. Inactive ones are neither listed nor unlocked.';
 comment on column public.achievements.code is 'Its name for programs.';
 comment on column public.achievements.name is 'Its name for people.';
+comment on column public.achievements.description is 'What to do for it.';
 comment on column public.achievements.icon is 'An emoji.';
 comment on column public.achievements.criteria_type is 'Which figure of the worker decides.';
 comment on column public.achievements.points_reward is 'Points given once, when it is unlocked.';

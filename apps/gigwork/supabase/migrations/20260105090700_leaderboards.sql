@@ -142,6 +142,12 @@ from private.leaderboard_period('weekly', private.singapore_day(now())) as week
 cross join private.standings(week.starts_at, week.ends_at) as s;
 comment on materialized view public.weekly_leaderboard is
     'The running week as of the last refresh_leaderboard(''weekly'').';
+comment on column public.weekly_leaderboard.display_name is 'First name and initial.';
+comment on column public.weekly_leaderboard.points_earned is 'Points logged this week.';
+comment on column public.weekly_leaderboard.gigs_completed is 'Gigs with a shift that ended this week.';
+comment on column public.weekly_leaderboard.hours_worked is 'Hours of shifts that ended this week.';
+comment on column public.weekly_leaderboard.rank is 'Equal points share a rank.';
+comment on column public.weekly_leaderboard.week_start is 'Monday of the week of the last refresh.';
 
 create unique index weekly_leaderboard_user_id_idx on public.weekly_leaderboard (user_id);
 create index weekly_leaderboard_rank_idx on public.weekly_leaderboard (rank);
