@@ -16,6 +16,10 @@ pytestmark = pytest.mark.req("P4", "P6")
 NOBODY = str(uuid.uuid4())
 
 
+def name_of(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
 @pytest.fixture(scope="module")
 def credentials(server: Server) -> dict[str, dict[str, str]]:
     """Headers that must not open anything beyond what is public."""
@@ -39,7 +43,7 @@ def credentials(server: Server) -> dict[str, dict[str, str]]:
     }
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES.routes if route.access == "admin"], ids=str)
+@pytest.mark.parametrize("route", [route for route in ROUTES.routes if route.access == "admin"], ids=name_of)
 def test_no_other_key_opens_an_admin_route(
     server: Server, credentials: dict[str, dict[str, str]], route: Route
 ) -> None:
@@ -54,7 +58,7 @@ def test_no_other_key_opens_an_admin_route(
         assert connection.execute("select from auth.users where email = 'new@example.com'").fetchall() == []
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES.routes if route.access == "user"], ids=str)
+@pytest.mark.parametrize("route", [route for route in ROUTES.routes if route.access == "user"], ids=name_of)
 def test_only_a_users_token_opens_a_users_route(
     server: Server, credentials: dict[str, dict[str, str]], route: Route
 ) -> None:
