@@ -79,6 +79,8 @@ begin
 end $$;
 create function public.pay() returns void language plpgsql
     as $$ begin raise sqlstate 'PT402' using message = 'Pay first', hint = 'With money'; end $$;
+create function public.request_id() returns text language sql stable
+    as $$ select current_setting('request.headers')::json ->> 'x-request-id' $$;
 create function public.nap(seconds float) returns void language sql as $$ select pg_sleep(seconds) $$;
 create function public.touch() returns int language sql
     as $$ insert into public.films (title) values ('touched') returning id $$;

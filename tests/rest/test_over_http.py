@@ -256,6 +256,14 @@ def test_a_routine_decides_status_headers_and_errors(rest: httpx2.Client) -> Non
     assert (pay.status_code, pay.json()["message"], pay.json()["hint"]) == (402, "Pay first", "With money")
 
 
+@pytest.mark.req("P16")
+def test_a_statement_can_read_the_id_of_its_request(rest: httpx2.Client) -> None:
+    given = rest.get("/rpc/request_id", headers={"x-request-id": "mine-7"})
+    assert given.json() == given.headers["x-request-id"] == "mine-7"
+    made = rest.get("/rpc/request_id")
+    assert made.json() == made.headers["x-request-id"]
+
+
 # Schemas, roles, errors
 
 

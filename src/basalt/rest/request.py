@@ -198,6 +198,8 @@ def render_settings(request: Request) -> dict[str, str]:
             cookies = cookies or _parse_cookies(value)
         else:
             headers[name.decode("latin-1")] = value.decode("utf-8", "replace")
+    if request.request_id:  # also when the gateway made it up: statements and logs can be laid side by side
+        headers["x-request-id"] = request.request_id
     return {
         "request.method": request.method,
         "request.path": request.raw_path,
