@@ -1,8 +1,8 @@
 """The base error and how errors travel.
 
 A service raises its own subclass, which names a code from the service's table and renders the service's own
-JSON. Whatever
-else reaches the edge of a request is rendered by the gateway in the one structured shape of `render_error`.
+JSON. Whatever else reaches the edge of a request is rendered by the gateway in the one structured shape of
+`render_error`.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ from typing import Any
 
 class BasaltError(Exception):
     """An error meant for the caller. `code` is the service's own, `status` is HTTP's; `message`, `details`
-    and `hint`
-    are shown to the caller, `__cause__` only ever to the log."""
+    and `hint` are shown to the caller, `__cause__` only ever to the log."""
 
     def __init__(
         self,

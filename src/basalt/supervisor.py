@@ -273,8 +273,7 @@ def _write_state(file: IO[str], running: RunningProject) -> None:
 
 async def check_port_free(host: str, port: int) -> None:
     """Raises StartError when something else listens there, or the address is not ours. A gateway whose
-    supervisor was killed is
-    given the time to end its open requests."""
+    supervisor was killed is given the time to end its open requests."""
     deadline = time.monotonic() + PORT_LIMIT_S
     while (problem := _bind_problem(host, port)) is not None:
         if problem.errno != errno.EADDRINUSE:

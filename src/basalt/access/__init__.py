@@ -1,8 +1,7 @@
 """API keys and tokens become a `Caller`: a database role and the claims that policies read.
 
 Every way in (HTTP, sockets, resumable uploads, S3, functions, queue wrappers) asks the same `Authoriser`, so
-a second path cannot
-forget the first one's check. `ProjectKeys` holds what signs and verifies.
+a second path cannot forget the first one's check. `ProjectKeys` holds what signs and verifies.
 """
 
 from basalt.access.authoriser import AccessError, Authoriser

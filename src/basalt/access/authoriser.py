@@ -160,8 +160,7 @@ class Authoriser:
 
     def _key_for(self, header: Mapping[str, Any]) -> tuple[Any, str]:
         """The one key and algorithm a token may use: an asymmetric key by its `kid`, else the secret with
-        HS256. `alg: none` and
-        a public key taken for a secret have no way in."""
+        HS256. `alg: none` and a public key taken for a secret have no way in."""
         kid = header.get("kid")
         signing_key = self._public_keys.get(kid) if isinstance(kid, str) else None
         if signing_key is not None and header.get("alg") == signing_key.algorithm:

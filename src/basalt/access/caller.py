@@ -10,9 +10,8 @@ import orjson
 @dataclass(frozen=True, slots=True)
 class Caller:
     """`role` is the database role and `claims_json` what `request.jwt.claims` is set to. `token` is the
-    bearer token as received,
-    None when only an API key (or nothing) spoke; `is_key` tells that no user's token was sent. `expires_at`
-    is in Unix seconds."""
+    bearer token as received, None when only an API key (or nothing) spoke; `is_key` tells that no
+    user's token was sent. `expires_at` is in Unix seconds."""
 
     role: str
     claims: Mapping[str, Any]

@@ -1,9 +1,8 @@
 """The keys of a project: HS256 secret, asymmetric signing keys, and the API keys that clients send.
 
 They are made at the first start and kept in `.basalt/keys.json`, readable by the owner only. Values from the
-configuration win over
-the file. The anon and service_role keys are JWTs derived from the secret and the time of creation, so they
-follow a changed secret.
+configuration win over the file. The anon and service_role keys are JWTs derived from the secret and the time
+of creation, so they follow a changed secret.
 """
 
 import base64
@@ -66,8 +65,7 @@ class ProjectKeys:
 
 def load_project_keys(state_dir: Path, settings: Settings) -> ProjectKeys:
     """The project's keys, made and stored on first use. Raises BasaltError when a file cannot be read or
-    written, or holds a
-    malformed key."""
+    written, or holds a malformed key."""
     stored = _load_or_create(state_dir / "keys.json")
     auth = settings.auth
     secret = auth.jwt_secret or stored["jwt_secret"]

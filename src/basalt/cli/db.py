@@ -95,8 +95,7 @@ def _conninfo_without_password(access: DatabaseAccess) -> str:
 @contextmanager
 def _database(settings: Settings) -> Iterator[DatabaseAccess]:
     """The project's database with the contract in it: the external one, that of a running project, or the
-    private cluster
-    started for as long as the command takes."""
+    private cluster started for as long as the command takes."""
     if settings.db.url:
         access = access_from_url(settings.db.url, settings.state_dir)
         apply_bootstrap(access)

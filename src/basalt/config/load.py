@@ -1,9 +1,8 @@
 """From files and environment to `Settings`, with every bad value named by file, key and reason.
 
 Precedence, lowest first: defaults, `supabase/config.toml`, `SUPABASE_SECTION_KEY` / `BASALT_KEY` /
-`DATABASE_URL` from `.env`,
-the same from the environment. `env(NAME)` values are looked up in environment and `.env`, as the Supabase CLI
-does.
+`DATABASE_URL` from `.env`, the same from the environment. `env(NAME)` values are looked up in environment and
+`.env`, as the Supabase CLI does.
 """
 
 import re

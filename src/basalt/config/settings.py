@@ -1,10 +1,8 @@
 """Every setting with its type, default and sentence; the reference page is printed from these fields.
 
 The sections and keys are those of the Supabase CLI's `config.toml`; what is Basalt's own stands under
-`[basalt]`. A field whose
-name ends in `_s` is a duration (TOML: seconds or Go's `"1m30s"`), one that ends in `_bytes` a size (bytes or
-`"50MiB"`); the TOML key
-is the name without that ending.
+`[basalt]`. A field whose name ends in `_s` is a duration (TOML: seconds or Go's `"1m30s"`), one that ends in
+`_bytes` a size (bytes or `"50MiB"`); the TOML key is the name without that ending.
 """
 
 from collections.abc import Mapping
@@ -216,8 +214,7 @@ class BasaltSettings:
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The whole tree. `unknown_keys` were in the file but mean nothing to Basalt or the Supabase CLI;
-    `idle_keys` the CLI knows
-    and this version of Basalt does not act on."""
+    `idle_keys` the CLI knows and this version of Basalt does not act on."""
 
     project_dir: Path
     state_dir: Path

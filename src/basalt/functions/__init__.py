@@ -1,11 +1,9 @@
 """Functions: Python handlers in processes of their own, and the library that their authors import.
 
 A call comes in at `service`, which finds the function and checks the caller; `pool` keeps a process per
-function, forked on demand from a
-`zygote` that has already imported everything; `process` speaks `frames` with it over a socket; in the process
-`worker` runs the handler
-with the `author` library. What an author imports: `from basalt.functions import Context, FunctionError,
-Request, Response`.
+function, forked on demand from a `zygote` that has already imported everything; `process` speaks `frames`
+with it over a socket; in the process `worker` runs the handler with the `author` library. What an author
+imports: `from basalt.functions import Context, FunctionError, Request, Response`.
 """
 
 from importlib import import_module

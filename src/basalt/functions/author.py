@@ -16,9 +16,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`path` begins with the function's name; header names are lower case; of repeated ones and of repeated
-    query parameters
-    the last value counts."""
+    """`path` begins with the function's name; header names are lower case; of repeated ones and of
+    repeated query parameters the last value counts."""
 
     method: str
     path: str

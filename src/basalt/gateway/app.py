@@ -40,8 +40,7 @@ class Service(Protocol):
 
 class Gateway:
     """`services` maps a prefix to its service, in the order they are opened; `client_address_header` names
-    the header that a
-    trusted proxy sets."""
+    the header that a trusted proxy sets."""
 
     def __init__(
         self,

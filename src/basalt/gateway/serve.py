@@ -14,9 +14,8 @@ from basalt.postgres import access_from_url, load_access
 
 
 def serve(project_dir: Path, *, exit_with_stdin: bool = False) -> None:
-    """Serve the project until SIGTERM or SIGINT. With `exit_with_stdin` also until standard input ends, which
-    is how a supervised
-    gateway notices that its supervisor was killed."""
+    """Serve the project until SIGTERM or SIGINT. With `exit_with_stdin` also until standard input ends,
+    which is how a supervised gateway notices that its supervisor was killed."""
     settings = load_settings(project_dir, os.environ)
     observe.configure(
         process="gateway", level=settings.basalt.log_level, log_format=settings.basalt.log_format

@@ -96,9 +96,8 @@ class Request:
             pass
 
     def query(self) -> list[tuple[str, str]]:
-        """The query string as pairs, `+` and percent-escapes decoded, blank values kept. Raises BasaltError
-        invalid_query (400)
-        when it is not UTF-8."""
+        """The query string as pairs, `+` and percent-escapes decoded, blank values kept. Raises
+        BasaltError invalid_query (400) when it is not UTF-8."""
         try:
             return parse_qsl(
                 self.query_string.decode("ascii"),

@@ -12,8 +12,8 @@ Handler = Callable[..., Awaitable[Response]]
 
 class Route(NamedTuple):
     """`path` may hold `{name}` segments, handed to `handler(request, **segments)` decoded. `access` is the
-    service's own word for
-    who may call (`public`, `user`, `admin`), checked by the service before the handler runs."""
+    service's own word for who may call (`public`, `user`, `admin`), checked by the service before the
+    handler runs."""
 
     method: str
     path: str
@@ -36,8 +36,8 @@ class RouteTable:
 
     def match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route for a still percent-encoded `path`, with its decoded segments; None when no route has
-        that path. Raises
-        BasaltError method_not_allowed (405) when only the method differs. HEAD falls back to GET."""
+        that path. Raises BasaltError method_not_allowed (405) when only the method differs. HEAD falls
+        back to GET."""
         segments = _split(path)
         methods = _find(self._root, segments, 0)
         if methods is None:

@@ -1,9 +1,8 @@
 """What happened, told once: code reports events, this room decides what is logged and how.
 
 `event("lane_closed", reason="…")` writes one line to standard error: JSON for machines, text for a terminal.
-The request id travels in
-a context variable and is added by itself. Fields are named by the caller, so that nothing secret slips in
-with a whole object.
+The request id travels in a context variable and is added by itself. Fields are named by the caller, so that
+nothing secret slips in with a whole object.
 """
 
 import logging

@@ -88,8 +88,7 @@ def compare(files: Sequence[MigrationFile], history: Mapping[str, str]) -> list[
 
 def list_wanted_extensions(supabase_dir: Path) -> frozenset[str]:
     """The extensions that the project's migrations and seeds create and that a server must offer: neither
-    brought
-    by Basalt nor dispensable. Files that cannot be read are left for the run to complain about."""
+    brought by Basalt nor dispensable. Files that cannot be read are left for the run to complain about."""
     paths = [
         *supabase_dir.glob("migrations/*.sql"),
         *supabase_dir.glob("seed*.sql"),

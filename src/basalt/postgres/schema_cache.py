@@ -1,9 +1,8 @@
 """The schema cache: what Basalt knows of the tables, relationships and routines that REST may speak of.
 
 Frozen values, loaded by one connection from `pg_catalog` only: the login role needs no privilege on any
-table, and
-`information_schema` would show it nothing. The planner takes every identifier from here, never from a
-request.
+table, and `information_schema` would show it nothing. The planner takes every identifier from here, never
+from a request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,9 +55,8 @@ class Junction:
 
 @dataclass(frozen=True, slots=True)
 class Relationship:
-    """From `table` to `foreign`. `columns` pairs theirs; for many-to-many they are the keys that the junction
-    refers to, and
-    for a computed relationship `routine` is the function that gives the rows."""
+    """From `table` to `foreign`. `columns` pairs theirs; for many-to-many they are the keys that the
+    junction refers to, and for a computed relationship `routine` is the function that gives the rows."""
 
     table: Name
     foreign: Name

@@ -18,10 +18,8 @@ LIST_ROLES = "select rolname from pg_catalog.pg_roles where rolname not like 'pg
 
 def reset(access: DatabaseAccess, settings: Settings, *, on_progress: Tell | None = None) -> MigrationReport:
     """Drops the project's database with everything in it, makes it again and applies all migrations and
-    seeds.
-    Connections to it are closed. Raises MigrationError like `migrate`, and BasaltError for an external
-    database,
-    which is not ours to drop."""
+    seeds. Connections to it are closed. Raises MigrationError like `migrate`, and BasaltError for an
+    external database, which is not ours to drop."""
     tell = on_progress or (lambda _: None)
     if access.is_external:
         raise BasaltError(
@@ -54,9 +52,8 @@ def platform_roles() -> frozenset[str]:
 
 
 def _drop_roles(connection: psycopg.Connection[tuple[str, ...]]) -> None:
-    """Roles belong to the cluster and outlive the database, so that a migration which creates one would fail.
-    What
-    migrations set on the platform's roles goes too; the bootstrap sets its own again."""
+    """Roles belong to the cluster and outlive the database, so that a migration which creates one would
+    fail. What migrations set on the platform's roles goes too; the bootstrap sets its own again."""
     platform = platform_roles()
     for (name,) in connection.execute(LIST_ROLES).fetchall():
         role = sql.Identifier(name)

@@ -18,9 +18,8 @@ MAX_TITLE_CHARS = 100
 
 
 def create_project(directory: Path, name: str) -> list[Path]:
-    """Writes a new project into `directory` and returns its files. Raises BasaltError, with nothing written,
-    when
-    one of them is there already; an existing `.gitignore` is kept."""
+    """Writes a new project into `directory` and returns its files. Raises BasaltError, with nothing
+    written, when one of them is there already; an existing `.gitignore` is kept."""
     targets = {directory / target: source for target, source in SCAFFOLD.items()}
     if (directory / ".gitignore").exists():
         del targets[directory / ".gitignore"]
@@ -44,9 +43,8 @@ def create_project(directory: Path, name: str) -> list[Path]:
 
 
 def new_migration(project_dir: Path, title: str, *, now: datetime | None = None) -> Path:
-    """Makes the empty migration `<UTC time to the second>_<title>.sql` and returns its path. The version is
-    later
-    than every other in the folder, also when two are made within one second."""
+    """Makes the empty migration `<UTC time to the second>_<title>.sql` and returns its path. The version
+    is later than every other in the folder, also when two are made within one second."""
     slug = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:MAX_TITLE_CHARS]
     if not slug:
         raise BasaltError("title_empty", 400, "A migration's title needs at least one letter or digit.")

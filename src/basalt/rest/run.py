@@ -1,8 +1,7 @@
 """Runs a plan: the only step of a REST request that talks to the database.
 
 Prelude (role, claims, settings), pre-request and statement go out in one flush and are one transaction. A
-client that goes away
-cancels its statement.
+client that goes away cancels its statement.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """From a plan to one statement. The only place that builds SQL from pieces: identifiers come from the schema
-cache or are quoted, every
-value is a parameter, and requests of one shape give one text, so that PostgreSQL plans it once.
+cache or are quoted, every value is a parameter, and requests of one shape give one text, so that
+PostgreSQL plans it once.
 """
 
 from collections.abc import Sequence
