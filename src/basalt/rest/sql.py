@@ -5,7 +5,6 @@ PostgreSQL plans it once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import orjson
 
@@ -49,8 +48,6 @@ FULL_TEXT = {
 IS_VALUES = {"null": "null", "not_null": "not null", "true": "true", "false": "false", "unknown": "unknown"}
 CASTABLE = frozenset('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ .[]()"')
 SETTINGS = "nullif(current_setting('response.status', true), ''), nullif(current_setting('response.headers', true), '')"
-
-BodyForm = Literal["array", "object", "csv", "scalar", "none"]
 
 
 def quote(name: str) -> str:
