@@ -106,7 +106,6 @@ class FunctionPool:
         return self._signature
 
     def _retire(self, process: Process) -> None:
-        process.is_retired = True
         self._retired.add(process)
 
     async def _sweep(self) -> None:

@@ -97,7 +97,6 @@ class Process:
         self.pid = pid
         self.config = config
         self.is_lost = False
-        self.is_retired = False
         self._calls: dict[int, asyncio.Future[Answer | Failure]] = {}
         self._last_id = 0
         self._tasks: list[asyncio.Task[None]] = []
