@@ -213,7 +213,9 @@ class Process:
             transport.close()  # and with it the pipe; closed by us first, its number would be given out again too early
 
     def kill(self) -> None:
-        """At once; calls in flight end as crashed."""
+        """At once; calls in flight end as crashed. Only while it is ours: its number may be somebody else's later."""
+        if self.is_lost:
+            return
         self.is_lost = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
