@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,8 +91,18 @@ def project_environ(**overrides: str) -> dict[str, str]:
     }
 
 
+def open_to_postgres(folder: Path) -> Path:
+    """Let other users pass through pytest's private folders: when the tests run as root, PostgreSQL runs as somebody
+    else, and a project that it cannot reach would leave its database below /var/lib."""
+    for part in (folder, *folder.parents):
+        if part.is_relative_to(tempfile.gettempdir()) and part != Path(tempfile.gettempdir()):
+            part.chmod(part.stat().st_mode | 0o011)
+    return folder
+
+
 def launch(project_dir: Path, environ: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
     """`basalt start --json`, not waited for; its standard error goes to `log`."""
+    open_to_postgres(project_dir)
     with log.open("ab") as errors:
         return subprocess.Popen(
             [

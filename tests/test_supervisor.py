@@ -14,7 +14,7 @@ import httpx2
 import psycopg
 import pytest
 
-from tests.server import Server, launch, project_environ, running_server, start_server
+from tests.server import Server, launch, open_to_postgres, project_environ, running_server, start_server
 
 CONFIG = """
 project_id = "small"
@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Path:
     (supabase / "config.toml").write_text(CONFIG)
     (supabase / "migrations" / "20260101000000_notes.sql").write_text(MIGRATION)
     (supabase / "seed.sql").write_text("insert into public.notes (body) values ('seeded');")
-    return supabase.parent
+    return open_to_postgres(supabase.parent)
 
 
 @pytest.fixture
