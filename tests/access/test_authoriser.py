@@ -134,7 +134,7 @@ def test_a_cached_token_still_expires(keys: ProjectKeys, monkeypatch: pytest.Mon
     token = keys.sign(user_claims())
     assert authoriser.authorise(headers(bearer=token)).role == "authenticated"
     later = time.time() + 120
-    monkeypatch.setattr("basalt.access.authoriser.time.time", lambda: later)
+    monkeypatch.setattr("basalt.access.tokens.time.time", lambda: later)
     with pytest.raises(AccessError) as caught:
         authoriser.authorise(headers(bearer=token))
     assert caught.value.reason == "expired"

@@ -1,11 +1,14 @@
 """API keys and tokens become a `Caller`: a database role and the claims that policies read.
 
 Every way in (HTTP, sockets, resumable uploads, S3, functions, queue wrappers) asks the same `Authoriser`, so
-a second path cannot forget the first one's check. `ProjectKeys` holds what signs and verifies.
+a second path cannot forget the first one's check; a REST server without a project asks a `BearerAuthoriser`. Both
+verify tokens in the same way (`tokens`). `ProjectKeys` holds what signs.
 """
 
-from basalt.access.authoriser import AccessError, Authoriser
+from basalt.access.authoriser import Authoriser
+from basalt.access.bearer import BearerAuthoriser
 from basalt.access.caller import Caller
+from basalt.access.errors import AccessError
 from basalt.access.keys import ProjectKeys, load_project_keys
 
-__all__ = ["AccessError", "Authoriser", "Caller", "ProjectKeys", "load_project_keys"]
+__all__ = ["AccessError", "Authoriser", "BearerAuthoriser", "Caller", "ProjectKeys", "load_project_keys"]

@@ -31,3 +31,15 @@ def caller_of_key(role: str) -> Caller:
     """The caller behind an API key: a role without a user."""
     claims = {"role": role}
     return Caller(role, claims, orjson.dumps(claims).decode(), is_key=True)
+
+
+def caller_of_claims(claims: Mapping[str, Any], token: str) -> Caller:
+    """The caller behind a verified token; `role` in the claims is the one that was chosen."""
+    expires_at = claims.get("exp")
+    return Caller(
+        role=claims["role"],
+        claims=claims,
+        claims_json=orjson.dumps(claims).decode(),
+        token=token,
+        expires_at=None if expires_at is None else float(expires_at),
+    )

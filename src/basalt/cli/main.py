@@ -12,6 +12,7 @@ from rich.console import Console
 from basalt.cli.db import db
 from basalt.cli.keys import keys
 from basalt.cli.projects import init, start, status, stop
+from basalt.cli.rest import rest
 from basalt.errors import BasaltError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command()(status)
 app.command()(stop)
 app.command()(init)
 app.command()(keys)
+app.command()(rest)
 app.add_typer(db, name="db")
 
 

@@ -29,7 +29,7 @@ def start(directory: Directory = Path(), as_json: AsJson = False) -> None:
         process="supervisor", level=settings.basalt.log_level, log_format=settings.basalt.log_format
     )
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    _report_keys_without_effect(settings, console)
+    report_settings_without_effect(settings, console)
 
     def ready(running: RunningProject, keys: ProjectKeys) -> None:
         _print_project(running, keys, as_json=as_json)
@@ -100,8 +100,9 @@ def _print_project(running: RunningProject, keys: ProjectKeys, *, as_json: bool)
     typer.echo("\nReady.")
 
 
-def _report_keys_without_effect(settings: Settings, console: Console) -> None:
+def report_settings_without_effect(settings: Settings, console: Console) -> None:
+    """Tell once what was set in vain."""
     if settings.unknown_keys:
-        console.print(f"[yellow]config.toml: unknown keys: {', '.join(settings.unknown_keys)}[/]")
+        console.print(f"[yellow]Unknown settings: {', '.join(settings.unknown_keys)}[/]")
     if settings.idle_keys:
-        console.print(f"[dim]config.toml: without effect in this version: {', '.join(settings.idle_keys)}[/]")
+        console.print(f"[dim]Settings without effect in this version: {', '.join(settings.idle_keys)}[/]")

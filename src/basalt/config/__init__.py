@@ -4,8 +4,16 @@
 environment.
 """
 
+from basalt.config.config_error import ConfigError, Problem
 from basalt.config.dotenv import read_dotenv
-from basalt.config.load import ConfigError, Problem, load_settings
+from basalt.config.load import load_settings, load_standalone_settings
+from basalt.config.postgrest import (
+    DATABASE_SETTINGS,
+    override_rest_settings,
+    parse_key_set,
+    rest_secret,
+)
+from basalt.config.role_path import NOTHING, RolePath, parse_role_path
 from basalt.config.settings import (
     ApiSettings,
     AuthSettings,
@@ -14,11 +22,14 @@ from basalt.config.settings import (
     EmailSettings,
     FunctionSettings,
     RateLimitSettings,
+    RestSettings,
     Settings,
     SmsSettings,
 )
 
 __all__ = [
+    "DATABASE_SETTINGS",
+    "NOTHING",
     "ApiSettings",
     "AuthSettings",
     "BasaltSettings",
@@ -28,8 +39,15 @@ __all__ = [
     "FunctionSettings",
     "Problem",
     "RateLimitSettings",
+    "RestSettings",
+    "RolePath",
     "Settings",
     "SmsSettings",
     "load_settings",
+    "load_standalone_settings",
+    "override_rest_settings",
+    "parse_key_set",
+    "parse_role_path",
     "read_dotenv",
+    "rest_secret",
 ]

@@ -1,20 +1,28 @@
 """From files and environment to `Settings`, with every bad value named by file, key and reason.
 
-Precedence, lowest first: defaults, `supabase/config.toml`, `SUPABASE_SECTION_KEY` / `BASALT_KEY` /
-`DATABASE_URL` from `.env`, the same from the environment. `env(NAME)` values are looked up in environment and
-`.env`, as the Supabase CLI does.
+Precedence, lowest first: defaults, `supabase/config.toml`, PostgREST's `PGRST_…`, then `SUPABASE_SECTION_KEY` /
+`BASALT_KEY` / `DATABASE_URL`; variables of the environment come before those of `.env`. `env(NAME)` values are looked
+up in environment and `.env`, as the Supabase CLI does.
 """
 
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from basalt.config.config_error import ConfigError, Problem
 from basalt.config.dotenv import read_dotenv
 from basalt.config.idle_keys import is_idle_key
+from basalt.config.postgrest import (
+    Variables,
+    complete_rest_settings,
+    find_problems,
+    read_secret_file,
+    read_variables,
+)
 from basalt.config.settings import (
     ApiSettings,
     AuthSettings,
@@ -24,10 +32,11 @@ from basalt.config.settings import (
     FunctionSettings,
     Settings,
     StudioSettings,
+    check_bounds,
 )
 from basalt.config.units import parse_duration_s, parse_size_bytes
-from basalt.errors import BasaltError
 
+STANDALONE_PORT = 3000  # PostgREST's
 ENV_REFERENCE = re.compile(r"env\(([A-Za-z_][A-Za-z0-9_]*)\)")
 SECTIONS: Mapping[str, type] = {
     "api": ApiSettings,
@@ -37,24 +46,6 @@ SECTIONS: Mapping[str, type] = {
     "edge_runtime": EdgeRuntimeSettings,
     "basalt": BasaltSettings,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    file: str
-    key: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.key}: {self.reason}" if self.key else f"{self.file}: {self.reason}"
-
-
-class ConfigError(BasaltError):
-    """The settings cannot be used; `problems` names every bad value."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("invalid_config", 500, "\n".join(map(str, problems)))
 
 
 def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
@@ -68,6 +59,7 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
     project_id = reader.value(str, tree.pop("project_id", project_dir.name), "project_id")
     state_dir = reader.environ.get("BASALT_STATE_DIR")
     reader.leftovers(tree, "")
+    sections["basalt"] = reader.complete(sections["basalt"], sections["api"])
     if reader.problems:
         raise ConfigError(reader.problems)
     return Settings(
@@ -75,9 +67,41 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
         state_dir=Path(state_dir).resolve() if state_dir else project_dir / ".basalt",
         project_id=project_id,
         functions=functions,
-        unknown_keys=tuple(key for key in reader.unread if not is_idle_key(key)),
-        idle_keys=tuple(key for key in reader.unread if is_idle_key(key)),
+        unknown_keys=(*(key for key in reader.unread if not is_idle_key(key)), *reader.variables.unknown),
+        idle_keys=(*(key for key in reader.unread if is_idle_key(key)), *reader.variables.idle),
         **sections,
+    )
+
+
+def load_standalone_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings of a REST server without a project, by `PGRST_…` variables with PostgREST's defaults; `BASALT_…` set
+    the rest. Raises ConfigError."""
+    reader = _Reader(Path("environment"), environ)
+    given = reader.variables.values
+    table = {"rest": {"db_anon_role": ""}, "rate_limit": {"enabled": False}}
+    api = ApiSettings(
+        host=given.get("api.host", ApiSettings().host),
+        port=given.get("api.port", STANDALONE_PORT),
+        schemas=("public",),
+        extra_search_path=("public",),
+        max_rows=None,
+    )
+    basalt = reader.complete(reader.build(BasaltSettings, table, "basalt"), api)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Settings(
+        project_dir=Path.cwd(),
+        state_dir=Path.cwd(),
+        project_id="rest",
+        api=api,
+        db=DbSettings(url=given.get("db.url", "postgresql://")),
+        studio=StudioSettings(enabled=False),
+        auth=AuthSettings(enabled=False),
+        edge_runtime=EdgeRuntimeSettings(enabled=False),
+        functions={},
+        basalt=basalt,
+        unknown_keys=reader.variables.unknown,
+        idle_keys=reader.variables.idle,
     )
 
 
@@ -96,7 +120,8 @@ class _Reader:
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self.path = path
         self.environ = environ
-        self.problems: list[Problem] = []
+        self.variables: Variables = read_variables(environ)
+        self.problems: list[Problem] = list(self.variables.problems)
         self.unread: list[str] = []
 
     def read_file(self) -> dict[str, Any]:
@@ -124,12 +149,18 @@ class _Reader:
                 continue
             raw = self._from_environment(path)
             in_file = rest.pop(key, MISSING)
+            if raw is None and path in self.variables.values:
+                values[spec.name] = self.variables.values[path]
+                continue
             raw = in_file if raw is None else raw
             if raw is MISSING:
                 continue
             before = len(self.problems)
             value = self.value(hint, raw, path, unit=spec.name)
-            self._check_bounds(value, spec.metadata, path)
+            try:
+                check_bounds(value, spec.metadata)
+            except ValueError as exc:
+                self.fail(path, str(exc))
             if len(self.problems) == before:
                 values[spec.name] = value
         self.leftovers(rest, prefix)
@@ -142,6 +173,22 @@ class _Reader:
         return {
             name: self.build(FunctionSettings, value, f"functions.{name}") for name, value in table.items()
         }
+
+    def complete(self, basalt: BasaltSettings, api: ApiSettings) -> BasaltSettings:
+        """`[basalt.rest]` with what it takes from `[api]` and from a file that holds the secret, checked."""
+        by_variable = "basalt.rest.jwt_secret" in self.variables.values
+        rest = basalt.rest
+        try:
+            rest = read_secret_file(rest, Path() if by_variable else self.path.parent)
+        except ValueError as exc:
+            self._fail_rest("jwt_secret", str(exc))
+            rest = replace(rest, jwt_secret=None)
+        rest = complete_rest_settings(rest, api)
+        for name, reason in find_problems(rest):
+            self._fail_rest(
+                "api.schemas" if name == "db_schemas" and not basalt.rest.db_schemas else name, reason
+            )
+        return replace(basalt, rest=rest)
 
     def value(self, hint: Any, raw: Any, path: str, *, unit: str = "") -> Any:
         """`raw` as the type `hint`; strings from the environment are read as TOML would write them."""
@@ -169,19 +216,17 @@ class _Reader:
     def fail(self, key: str, reason: str) -> None:
         self.problems.append(Problem(str(self.path), key, reason))
 
+    def _fail_rest(self, name: str, reason: str) -> None:
+        if f"basalt.rest.{name}" in self.variables.values:
+            self.problems.append(Problem("environment", f"PGRST_{name.upper()}", reason))
+        else:
+            self.fail(name if "." in name else f"basalt.rest.{name}", reason)
+
     def _from_environment(self, path: str) -> str | None:
         if path == "db.url" and "DATABASE_URL" in self.environ:
             return self.environ["DATABASE_URL"]
         name = path.upper().replace(".", "_").replace("-", "_")
         return self.environ.get(name if name.startswith("BASALT_") else f"SUPABASE_{name}")
-
-    def _check_bounds(self, value: Any, bounds: Mapping[str, Any], path: str) -> None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return
-        if bounds["low"] is not None and value < bounds["low"]:
-            self.fail(path, f"{value} is below the least allowed value, {bounds['low']}")
-        if bounds["high"] is not None and value > bounds["high"]:
-            self.fail(path, f"{value} is above the largest allowed value, {bounds['high']}")
 
 
 def _convert(hint: Any, raw: Any, unit: str) -> Any:
@@ -194,7 +239,7 @@ def _convert(hint: Any, raw: Any, unit: str) -> Any:
             raise ValueError(f"{raw!r} is not one of {options}")
         return raw
     if get_origin(hint) is tuple:
-        items = [item.strip() for item in raw.split(",")] if isinstance(raw, str) else raw
+        items = [item.strip() for item in raw.split(",") if raw] if isinstance(raw, str) else raw
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             raise ValueError(f"expected a list of strings, found {_describe(raw)}")
         return tuple(items)

@@ -22,6 +22,16 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
+def check_bounds(value: object, bounds: Mapping[str, Any]) -> None:
+    """Raises ValueError when a number lies outside of `low` and `high` in a field's documentation."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    if bounds["low"] is not None and value < bounds["low"]:
+        raise ValueError(f"{value} is below the least allowed value, {bounds['low']}")
+    if bounds["high"] is not None and value > bounds["high"]:
+        raise ValueError(f"{value} is above the largest allowed value, {bounds['high']}")
+
+
 def section(kind: type) -> Any:
     """A nested table of settings."""
     return field(default_factory=kind)
@@ -190,6 +200,68 @@ class RateLimitSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RestSettings:
+    """PostgREST's configuration under its own names (with underscores), from `PGRST_…` variables as well; the
+    exposed schemas, the search path and the most rows come from `[api]` when they are not set here."""
+
+    db_schemas: tuple[str, ...] = setting(
+        (), "Schemas exposed by the REST API, the first is the default; by default `api.schemas`."
+    )
+    db_extra_search_path: tuple[str, ...] | None = setting(
+        None, "Schemas added to the search path of every request; by default `api.extra_search_path`."
+    )
+    db_max_rows: int | None = setting(None, "Most rows one answer holds; by default `api.max_rows`.", low=0)
+    db_anon_role: str | None = setting("anon", 'Role of requests without a token; `""` refuses them.')
+    db_pre_request: str | None = setting(
+        None, "Function called in every request's transaction before the query."
+    )
+    db_config: bool = setting(True, "Read `pgrst.…` settings of the login role from the database.")
+    db_pre_config: str | None = setting(None, "Function that sets `pgrst.…` settings when they are read.")
+    db_channel: str = setting("pgrst", "Channel on which `notify` asks for a reload.")
+    db_channel_enabled: bool = setting(True, "Listen on that channel.")
+    db_tx_end: Literal["commit", "commit-allow-override", "rollback", "rollback-allow-override"] = setting(
+        "commit", "How transactions end, and whether `Prefer: tx=…` may decide."
+    )
+    db_aggregates_enabled: bool = setting(False, "Allow aggregate functions in `select`.")
+    db_plan_enabled: bool = setting(False, "Answer `Accept: application/vnd.pgrst.plan` with query plans.")
+    db_root_spec: str | None = setting(
+        None, "Function that answers the root instead of the OpenAPI document."
+    )
+    db_prepared_statements: bool = setting(True, "Prepare statements; false behind a pooler that cannot.")
+    db_hoisted_tx_settings: tuple[str, ...] = setting(
+        ("statement_timeout", "plan_filter.statement_cost_limit", "default_transaction_isolation"),
+        "Settings of roles and functions that a request's transaction takes over.",
+    )
+    jwt_secret: str | None = setting(
+        None,
+        "Secret, JWK or JWK set (or `@file`) that REST tokens are verified with; by default the project's keys.",
+    )
+    jwt_secret_is_base64: bool = setting(False, "`jwt_secret` is encoded in Base64.")
+    jwt_aud: str | None = setting(None, "Audience that a token must name if it names one.")
+    jwt_role_claim_key: str = setting("$.role", "JSON path to the role in the claims.")
+    jwt_cache_max_entries: int = setting(20_000, "Verified tokens kept in memory; 0 keeps none.", low=0)
+    openapi_mode: Literal["follow-privileges", "ignore-privileges", "disabled"] = setting(
+        "follow-privileges", "What the OpenAPI document at the root shows."
+    )
+    openapi_security_active: bool = setting(False, "Add the security section to the OpenAPI document.")
+    openapi_server_proxy_uri: str | None = setting(None, "Address that the OpenAPI document names.")
+    server_cors_allowed_origins: tuple[str, ...] = setting(
+        (), "Origins that browsers may call from; none is any."
+    )
+    server_trace_header: str | None = setting(None, "Request header that is sent back for tracing.")
+    server_timing_enabled: bool = setting(False, "Send `Server-Timing`.")
+    client_error_verbosity: Literal["verbose", "minimal"] = setting(
+        "verbose", "`minimal` leaves details and hints out of errors."
+    )
+    url_use_legacy_target_names: bool = setting(
+        True, "Filters may name an embed by its table although it has an alias (before PostgREST 18)."
+    )
+    app_settings: Mapping[str, str] = setting(
+        {}, "`app.settings.NAME` in every transaction (also `PGRST_APP_SETTINGS_NAME`)."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class BasaltSettings:
     max_body_bytes: int = setting(
         10 * 1024 * 1024, "Largest body of a REST, Auth or function request.", low=1024
@@ -209,6 +281,7 @@ class BasaltSettings:
     )
     drain_timeout_s: float = setting(5.0, "Time for open requests to end at a stop.", low=0)
     rate_limit: RateLimitSettings = section(RateLimitSettings)
+    rest: RestSettings = section(RestSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,13 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 from basalt import observe
 from basalt.errors import BasaltError, render_error
-from basalt.gateway.cors import is_preflight, preflight_response, with_cors
+from basalt.gateway.edges import Edge, ProjectEdge
 from basalt.gateway.limits import RequestLimits
 from basalt.http import ClientDisconnectedError, Headers, Request, Response, json_response
 
@@ -38,9 +39,18 @@ class Service(Protocol):
         """Answer, errors in the contract's own shape included."""
 
 
+class Place(NamedTuple):
+    """A service and where it stands."""
+
+    prefix: str
+    service: Service
+    edge: Edge
+
+
 class Gateway:
-    """`services` maps a prefix to its service, in the order they are opened; `client_address_header` names
-    the header that a trusted proxy sets."""
+    """`services` maps a prefix to its service, in the order they are opened; what has the prefix `""` gets whatever no
+    other one claims. `edges` are those of services that have their own; `client_address_header` names the header that a
+    trusted proxy sets."""
 
     def __init__(
         self,
@@ -50,11 +60,13 @@ class Gateway:
         base_url: str,
         max_body_bytes: int,
         client_address_header: str | None = None,
+        edges: Mapping[str, Edge] = MappingProxyType({}),
     ) -> None:
         self._services = services
-        self._by_first_segment = {
-            prefix.split("/")[1]: (prefix, service) for prefix, service in services.items()
-        }
+        self._edge = ProjectEdge()
+        places = [Place(prefix, one, edges.get(prefix, self._edge)) for prefix, one in services.items()]
+        self._by_first_segment = {place.prefix.split("/")[1]: place for place in places if place.prefix}
+        self._root = next((place for place in places if not place.prefix), None)
         self._limits = limits
         self._base_url = base_url
         self._max_body_bytes = max_body_bytes
@@ -76,8 +88,7 @@ class Gateway:
         token = observe.request_id.set(request_id)
         try:
             response = await self._answer(scope, headers, request_id, receive)
-            response.headers.append((b"x-request-id", request_id.encode()))
-            size = await _write(response, send)
+            size = await _write(response, send, has_length=scope["method"] != "HEAD")
         except ClientDisconnectedError:
             observe.event("client_disconnected", level="debug", method=scope["method"], path=scope["path"])
             return
@@ -98,16 +109,24 @@ class Gateway:
             )
 
     async def _answer(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
-        if is_preflight(scope["method"], headers):
-            return preflight_response(headers)
+        place = self._place_of(scope["path"])
+        edge = self._edge if place is None else place.edge
+        response = edge.answer_early(scope["method"], headers)
+        if response is None:
+            response = await self._respond(scope, headers, request_id, receive)
+        edge.finish(response, scope["method"], headers, request_id)
+        return response
+
+    async def _respond(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
+        """The service's answer, or the structured error of whatever went wrong before or in it."""
         try:
-            response = await self._dispatch(scope, headers, request_id, receive)
+            return await self._dispatch(scope, headers, request_id, receive)
         except ClientDisconnectedError:
             raise
         except BasaltError as error:
             if error.status >= 500:
                 observe.event("request_failed", level="warning", code=error.code, error=error.__cause__)
-            response = json_response(render_error(error, request_id), error.status, error.headers)
+            return json_response(render_error(error, request_id), error.status, error.headers)
         except Exception as error:
             observe.event(
                 "request_crashed", level="error", method=scope["method"], path=scope["path"], error=error
@@ -115,17 +134,16 @@ class Gateway:
             internal = BasaltError(
                 "internal_error", 500, "Something went wrong on our side; the log has the details"
             )
-            response = json_response(render_error(internal, request_id), 500)
-        return with_cors(response, headers)
+            return json_response(render_error(internal, request_id), 500)
 
     async def _dispatch(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
         path = _decode_path(scope)
-        found = self._by_first_segment.get(path.split("/", 2)[1])
-        if found is None or not (path + "/").startswith(found[0] + "/"):
+        place = self._place_of(path)
+        if place is None:
             raise BasaltError(
                 "not_found", 404, f"Nothing is served at {path}", hint=f"Try {', '.join(self._services)}"
             )
-        prefix, service = found
+        prefix = place.prefix
         request = Request(
             method=scope["method"],
             path=path[len(prefix) :] or "/",
@@ -140,7 +158,14 @@ class Gateway:
             receive=receive,
         )
         self._limits.check(request)
-        return await service.respond(request)
+        return await place.service.respond(request)
+
+    def _place_of(self, path: str) -> Place | None:
+        """Only whole segments count: `/rest/v1x` is not below `/rest/v1`."""
+        place = self._by_first_segment.get(path[1:].partition("/")[0])
+        if place is not None and (path + "/").startswith(place.prefix + "/"):
+            return place
+        return self._root
 
     def _client_ip(self, scope: Scope, headers: Headers) -> str:
         if self._client_address_header is not None:
@@ -197,12 +222,15 @@ def _decode_path(scope: Scope) -> str:
     return path
 
 
-async def _write(response: Response, send: Send) -> int:
-    """Send head and body; returns the size of the body in bytes."""
+async def _write(response: Response, send: Send, *, has_length: bool) -> int:
+    """Send head and body; returns the size of the body in bytes. The length of what HEAD leaves out is not known here
+    (RFC 9110 §8.6: then it is not sent)."""
     body = response.body
     if isinstance(body, bytes):
-        if response.status not in BODILESS and not any(
-            name == b"content-length" for name, _ in response.headers
+        if (
+            has_length
+            and response.status not in BODILESS
+            and not any(name == b"content-length" for name, _ in response.headers)
         ):
             response.headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": response.headers})

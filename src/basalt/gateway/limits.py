@@ -6,23 +6,41 @@ machine shares one.
 """
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Protocol
 
-from basalt.access import AccessError, Authoriser, Caller
+from basalt.access import AccessError, Caller
 from basalt.config import RateLimitSettings
 from basalt.errors import BasaltError
-from basalt.http import Request
+from basalt.http import Headers, Request
 from basalt.kv import RateLimiter
 
 PER_S = 60.0
 UNLIMITED_PREFIXES = frozenset({"/health", "/ready", "/studio"})
 
 
+class Authorises(Protocol):
+    def authorise(self, headers: Headers, query_string: bytes = b"") -> Caller:
+        """Who asks. Raises AccessError."""
+
+
 class RequestLimits:
-    def __init__(self, settings: RateLimitSettings, authoriser: Authoriser, *, trusts_header: bool) -> None:
+    """`by_prefix` are the authorisers of services that have one of their own."""
+
+    def __init__(
+        self,
+        settings: RateLimitSettings,
+        authoriser: Authorises,
+        *,
+        trusts_header: bool,
+        by_prefix: Mapping[str, Authorises] = MappingProxyType({}),
+    ) -> None:
         self._settings = settings
         self._authoriser = authoriser
+        self._by_prefix = by_prefix
         self._trusts_header = trusts_header
         self._limiter = RateLimiter()
 
@@ -54,8 +72,9 @@ class RequestLimits:
         return f"user:{caller.user_id or caller.role}", self._settings.user_per_minute
 
     def _caller(self, request: Request) -> Caller | None:
+        authoriser = self._by_prefix.get(request.prefix, self._authoriser)
         try:
-            return self._authoriser.authorise(request.headers, request.query_string)
+            return authoriser.authorise(request.headers, request.query_string)
         except AccessError:
             return None
 

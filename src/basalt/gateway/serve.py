@@ -1,16 +1,24 @@
 """A gateway process: uvicorn with uvloop and httptools around the application."""
 
+import contextlib
 import os
+import socket
 import sys
 import threading
 from pathlib import Path
 
 import uvicorn
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 from basalt import observe
 from basalt.config import Settings, load_settings
-from basalt.gateway.services import build_gateway
+from basalt.errors import BasaltError
+from basalt.gateway.app import Gateway
+from basalt.gateway.services import build_gateway, build_rest_gateway
 from basalt.postgres import access_from_url, load_access
+
+BACKLOG = 2048
 
 
 def serve(project_dir: Path, *, exit_with_stdin: bool = False) -> None:
@@ -20,7 +28,12 @@ def serve(project_dir: Path, *, exit_with_stdin: bool = False) -> None:
     observe.configure(
         process="gateway", level=settings.basalt.log_level, log_format=settings.basalt.log_format
     )
-    server = uvicorn.Server(_uvicorn_config(settings))
+    access = (
+        access_from_url(settings.db.url, settings.state_dir)
+        if settings.db.url
+        else load_access(settings.state_dir)
+    )
+    server = uvicorn.Server(_uvicorn_config(build_gateway(settings, access), settings))
     if exit_with_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=[server], daemon=True).start()
     server.run()
@@ -28,14 +41,42 @@ def serve(project_dir: Path, *, exit_with_stdin: bool = False) -> None:
         sys.exit(1)
 
 
-def _uvicorn_config(settings: Settings) -> uvicorn.Config:
-    access = (
-        access_from_url(settings.db.url, settings.state_dir)
-        if settings.db.url
-        else load_access(settings.state_dir)
-    )
+def serve_rest(settings: Settings) -> None:
+    """Serve REST alone at the root, until SIGTERM or SIGINT. Raises BasaltError when the address is taken or the
+    database URL cannot be read; what else prevents the start is in the log."""
+    observe.configure(process="rest", level=settings.basalt.log_level, log_format=settings.basalt.log_format)
+    try:
+        conninfo_to_dict(settings.db.url or "")
+    except ProgrammingError as exc:
+        raise BasaltError(
+            "database_url_invalid", 500, f"The database URL cannot be read: {str(exc).strip()}"
+        ) from exc
+    server = uvicorn.Server(_uvicorn_config(build_rest_gateway(settings), settings))
+    with _listen(settings.api.host, settings.api.port) as listener:
+        port: int = listener.getsockname()[1]
+        observe.event("rest_listening", host=settings.api.host, port=port)
+        with contextlib.suppress(
+            SystemExit
+        ):  # uvicorn's own code for a failed start, 3, has another meaning here
+            server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(1)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        reason = str(exc.strerror or exc).partition(" (")[0]
+        raise BasaltError(
+            "address_unavailable", 500, f"The server cannot listen on {host}:{port}: {reason}"
+        ) from exc
+
+
+def _uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        build_gateway(settings, access),
+        gateway,
         host=settings.api.host,
         port=settings.api.port,
         loop="uvloop",
@@ -46,7 +87,7 @@ def _uvicorn_config(settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=2048,
+        backlog=BACKLOG,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(settings.basalt.drain_timeout_s)),
     )

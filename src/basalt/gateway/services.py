@@ -1,31 +1,36 @@
 """Puts the services together: which prefix is answered by what, and what they share."""
 
-from basalt.access import Authoriser, load_project_keys
+from urllib.parse import urlsplit
+
+from basalt.access import Authoriser, BearerAuthoriser, load_project_keys
 from basalt.auth import AuthService
 from basalt.config import Settings
 from basalt.functions import FunctionsService
 from basalt.gateway.app import Gateway, Service
+from basalt.gateway.cors import EXPOSED, REST_EXPOSED, ProjectCors, RestCors
+from basalt.gateway.edges import RestEdge
 from basalt.gateway.limits import RequestLimits
 from basalt.gateway.probes import HealthProbe, ReadinessProbe
 from basalt.postgres import DatabaseAccess, LanePool
-from basalt.rest import RestService
+from basalt.rest import RestService, ServerAddress
 from basalt.studio import StudioService
+
+REST_PREFIX = "/rest/v1"
 
 
 def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
     """The application for one project. Nothing is connected before ASGI's lifespan begins."""
     keys = load_project_keys(settings.state_dir, settings)
-    authoriser = Authoriser(keys, require_api_key=settings.basalt.require_api_key)
-    lanes = LanePool(
-        access.conninfo("authenticator"),
-        size=settings.basalt.lanes,
-        depth=settings.basalt.lane_depth,
-        wait_s=settings.basalt.queue_timeout_s,
-        name="rest",
-    )
+    require_api_key = settings.basalt.require_api_key
+    authoriser = Authoriser(keys, require_api_key=require_api_key)
+    conninfo = access.conninfo("authenticator")
+    lanes = _build_lanes(settings, conninfo)
+    rest = settings.basalt.rest
+    rest_authoriser = Authoriser(keys, require_api_key=require_api_key, settings=rest)
+    rest_service = RestService(rest, rest_authoriser, lanes, conninfo, server=_address_of(settings))
     services: dict[str, Service] = {}
     if settings.api.enabled:
-        services["/rest/v1"] = RestService(settings, authoriser, lanes, access)
+        services[REST_PREFIX] = rest_service
     if settings.auth.enabled:
         services["/auth/v1"] = AuthService(settings, keys, authoriser, access)
     if settings.edge_runtime.enabled:
@@ -34,11 +39,61 @@ def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
         services["/studio"] = StudioService(settings, authoriser, access)
     services["/health"] = HealthProbe()
     services["/ready"] = ReadinessProbe(lanes) if settings.api.enabled else HealthProbe()
-    trusts_header = settings.basalt.client_address_header is not None
     return Gateway(
         services,
-        RequestLimits(settings.basalt.rate_limit, authoriser, trusts_header=trusts_header),
+        RequestLimits(
+            settings.basalt.rate_limit,
+            authoriser,
+            trusts_header=_trusts_header(settings),
+            by_prefix={REST_PREFIX: rest_authoriser},
+        ),
         base_url=settings.api_url,
         max_body_bytes=settings.basalt.max_body_bytes,
         client_address_header=settings.basalt.client_address_header,
+        edges={
+            REST_PREFIX: RestEdge(lambda: rest_service.settings, open_cors=ProjectCors(), exposed=EXPOSED)
+        },
+    )
+
+
+def build_rest_gateway(settings: Settings) -> Gateway:
+    """REST alone, at the root: what PostgREST is."""
+    assert settings.db.url is not None
+    rest = settings.basalt.rest
+    authoriser = BearerAuthoriser(rest)
+    service = RestService(
+        rest,
+        authoriser,
+        _build_lanes(settings, settings.db.url),
+        settings.db.url,
+        server=ServerAddress(settings.api.host, settings.api.port),
+    )
+    return Gateway(
+        {"": service},
+        RequestLimits(settings.basalt.rate_limit, authoriser, trusts_header=_trusts_header(settings)),
+        base_url=settings.api_url,
+        max_body_bytes=settings.basalt.max_body_bytes,
+        client_address_header=settings.basalt.client_address_header,
+        edges={"": RestEdge(lambda: service.settings, open_cors=RestCors(), exposed=REST_EXPOSED)},
+    )
+
+
+def _address_of(settings: Settings) -> ServerAddress:
+    """Where the OpenAPI document says that REST is."""
+    url = urlsplit(settings.api_url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return ServerAddress(url.hostname or "", port, url.scheme, url.path + REST_PREFIX)
+
+
+def _trusts_header(settings: Settings) -> bool:
+    return settings.basalt.client_address_header is not None
+
+
+def _build_lanes(settings: Settings, conninfo: str) -> LanePool:
+    return LanePool(
+        conninfo,
+        size=settings.basalt.lanes,
+        depth=settings.basalt.lane_depth,
+        wait_s=settings.basalt.queue_timeout_s,
+        name="rest",
     )

@@ -12,38 +12,49 @@ from basalt.postgres.lanes import LanePool
 from basalt.postgres.migration_error import MigrationError
 from basalt.postgres.migration_folder import MigrationFile, MigrationStatus, list_wanted_extensions
 from basalt.postgres.migrations import MigrationReport, apply_migrations, list_migrations, lock_migrations
-from basalt.postgres.pool import open_pool
+from basalt.postgres.pool import Pool, open_pool
 from basalt.postgres.postgres_error import LanesUnavailable, PostgresError
 from basalt.postgres.schema_cache import (
+    Cardinality,
     Column,
+    Junction,
+    MediaHandler,
     Name,
     Parameter,
     Relationship,
+    RoleSettings,
     Routine,
+    RowKind,
     SchemaCache,
     Table,
-    load_schema_cache,
+    Volatility,
 )
+from basalt.postgres.schema_introspection import HOISTED_SETTINGS, load_schema_cache
 from basalt.postgres.scripts import Progress
 from basalt.postgres.seeds import apply_seeds
 
 __all__ = [
     "BOOTSTRAP_DIR",
+    "HOISTED_SETTINGS",
     "BootstrapError",
     "BootstrapReport",
+    "Cardinality",
     "ClusterError",
     "Column",
     "DatabaseAccess",
     "ExtensionPolicy",
     "InstallError",
+    "Junction",
     "LanePool",
     "LanesUnavailable",
+    "MediaHandler",
     "MigrationError",
     "MigrationFile",
     "MigrationReport",
     "MigrationStatus",
     "Name",
     "Parameter",
+    "Pool",
     "PostgresError",
     "PostgresInstall",
     "PrivateCluster",
@@ -51,9 +62,12 @@ __all__ = [
     "Query",
     "Relationship",
     "Result",
+    "RoleSettings",
     "Routine",
+    "RowKind",
     "SchemaCache",
     "Table",
+    "Volatility",
     "access_from_url",
     "apply_bootstrap",
     "apply_migrations",

@@ -26,6 +26,12 @@ from basalt.postgres.lane_job import COLLECT, DISCARD, Job, Query, Result, Step,
 from basalt.postgres.lane_statements import LaneStatements, Prepared
 from basalt.postgres.postgres_error import build_postgres_error
 
+BEGIN = {
+    None: b"begin",
+    "read committed": b"begin isolation level read committed",
+    "repeatable read": b"begin isolation level repeatable read",
+    "serializable": b"begin isolation level serializable",
+}
 TUPLES_OK = int(ExecStatus.TUPLES_OK)
 COMMAND_OK = int(ExecStatus.COMMAND_OK)
 EMPTY_QUERY = int(ExecStatus.EMPTY_QUERY)
@@ -92,14 +98,19 @@ class Lane:
         try:
             if self._statements.has_closing:
                 self._close_statements(job.steps)
-            if job.rollback:
-                conn.send_query_params(b"begin", None)
+            has_block = job.rollback or job.isolation is not None
+            if has_block:
+                conn.send_query_params(BEGIN[job.isolation], None)
                 job.steps.append(DISCARD)
             for query in job.queries:
                 self._send(query, job)
+            if has_block and not job.rollback:
+                conn.send_query_params(b"commit", None)
+                job.steps.append(DISCARD)
             conn.pipeline_sync()
-            if job.rollback:
+            if has_block:
                 # after the sync: what follows an error is skipped up to there, and this must not be skipped
+                # (after a commit it is nothing but a warning)
                 conn.send_query_params(b"rollback", None)
                 job.steps.append(DISCARD)
                 conn.pipeline_sync()

@@ -61,6 +61,7 @@ class Job:
         "future",
         "is_own",
         "is_slow",
+        "isolation",
         "plain",
         "position",
         "queries",
@@ -82,6 +83,7 @@ class Job:
         exclusive: bool = False,
         rollback: bool = False,
         read_only: bool = False,
+        isolation: str | None = None,
         plain: bool = False,
     ) -> None:
         self.queries = queries
@@ -90,10 +92,11 @@ class Job:
         self.is_own = False  # because the caller asked for it, not because the statement is known to be slow
         self.rollback = rollback
         self.read_only = read_only
+        self.isolation = isolation
         self.plain = plain  # nothing prepared: the second attempt after a stale statement
         self.steps: list[Step] = []
         self.position = 0
-        self.syncs = 2 if rollback else 1
+        self.syncs = 2 if rollback or isolation else 1
         self.results: list[Result] = []
         self.error: PostgresError | None = None
         self.started_at = 0.0
@@ -110,6 +113,7 @@ class Job:
             exclusive=self.exclusive,
             rollback=self.rollback,
             read_only=self.read_only,
+            isolation=self.isolation,
             plain=plain,
         )
         job.is_own = self.is_own

@@ -122,13 +122,14 @@ class LanePool:
         own_lane: bool = False,
         rollback: bool = False,
         read_only: bool = False,
+        isolation: str | None = None,
     ) -> list[Result]:
         """Run the queries in one flush and one transaction; the answer has one Result for each.
 
         `own_lane`: nobody queues behind it. `rollback`: everything is undone at the end although it succeeded
         (deferred constraints are then not checked; end with `set constraints all immediate` if they should
         be). `read_only`: it has no effect (`transaction_read_only` is on), so that it may be sent twice to
-        get past a slow statement.
+        get past a slow statement. `isolation`: another level than the server's default, by name.
 
         Raises PostgresError when a query fails: the whole transaction is undone. Raises LanesUnavailable
         (503) when the connection is lost or no lane is free in time. Cancelling the awaiting task cancels the
@@ -136,7 +137,13 @@ class LanePool:
         if not queries:
             return []
         size_bytes = check_queries(queries)
-        job = Job(queries, self._loop.create_future(), rollback=rollback, read_only=read_only)
+        job = Job(
+            queries,
+            self._loop.create_future(),
+            rollback=rollback,
+            read_only=read_only,
+            isolation=isolation,
+        )
         if (
             own_lane
             or size_bytes > LARGE_PARAMS_BYTES

@@ -129,6 +129,58 @@ class RestError(BasaltError):
         super().__init__(code, entry.status, message, details=details, hint=hint, headers=headers)
 
 
+class UnknownNameError(RestError):
+    """Something that the schema cache does not know. It may have come into being a moment ago, and what the hint may
+    name depends on who asks: `hints.find_hint` decides later."""
+
+
+class UnknownTableError(UnknownNameError):
+    def __init__(self, schema: str, name: str) -> None:
+        super().__init__("PGRST205", schema=schema, table=name)
+        self.table = (schema, name)
+
+
+class UnknownRelationshipError(UnknownNameError):
+    """`via` is the hint of the embed (`clients!via`)."""
+
+    def __init__(self, parent: tuple[str, str], child: str, via: str | None) -> None:
+        using = f"' using the hint '{via}" if via is not None else ""
+        details = (
+            f"Searched for a foreign key relationship between '{parent[1]}' and '{child}{using}' in the schema "
+            f"'{parent[0]}', but no matches were found."
+        )
+        super().__init__("PGRST200", details=details, parent=parent[1], child=child)
+        self.parent = parent
+        self.child = child
+
+
+class UnknownRoutineError(UnknownNameError):
+    """`body` is the kind of body that a POST brought, None for other methods."""
+
+    def __init__(self, name: tuple[str, str], given: tuple[str, ...], *, body: str | None) -> None:
+        full_name = f"{name[0]}.{name[1]}"
+        listed = ", ".join(given)
+        shown = f"({listed})" if given else " without parameters"
+        searched = (
+            f" with parameter{'s' if len(given) > 1 else ''} {listed}" if given else " without parameters"
+        )
+        self.takes_raw_body = body in _RAW_BODIES
+        if self.takes_raw_body:
+            assert body is not None
+            shown, searched = "", f" with a single unnamed {_RAW_BODIES[body]} parameter"
+        elif body == "json":
+            searched += " or with a single unnamed json/jsonb parameter"
+        details = (
+            f"Searched for the function {full_name}{searched}, but no matches were found in the schema cache."
+        )
+        super().__init__("PGRST202", details=details, routine=full_name + shown)
+        self.routine = name
+        self.given = given
+
+
+_RAW_BODIES: Mapping[str, str] = {"text": "text", "xml": "xml", "binary": "bytea"}
+
+
 class DatabaseError(Protocol):
     """What is needed of PostgreSQL's error; `basalt.postgres.PostgresError` has it."""
 
@@ -138,13 +190,16 @@ class DatabaseError(Protocol):
     hint: str | None
 
 
-def render_error(error: BasaltError) -> Response:
+def render_error(error: BasaltError, *, verbose: bool = True, index: int | None = None) -> Response:
     """The error as PostgREST answers it, with `Proxy-Status` naming the code (RFC 9209). Statuses that
-    carry no content send none."""
-    body = orjson.dumps(
-        {"code": error.code, "details": error.details, "hint": error.hint, "message": error.message},
-        default=str,
-    )
+    carry no content send none. Without `verbose` details and hint are left out. `index` is that of the request of a
+    batch that is to blame."""
+    shown: dict[str, object] = {"code": error.code, "message": error.message}
+    if verbose:
+        shown |= {"details": error.details, "hint": error.hint}
+    if index is not None:
+        shown["index"] = index
+    body = orjson.dumps(shown, default=str)
     headers = [
         (b"content-type", b"application/json; charset=utf-8"),
         (b"proxy-status", b"PostgREST; error=" + header_bytes(error.code)),
@@ -154,20 +209,30 @@ def render_error(error: BasaltError) -> Response:
 
 
 def rest_error_from_access(error: AccessError) -> RestError:
-    """A refused key or token in PostgREST's codes: 301 could not be decoded, 302 missing, 303 bad claims."""
-    if error.reason == "missing":
-        return RestError("PGRST302", headers=[("WWW-Authenticate", "Bearer")])
-    code, problem = _ACCESS_PROBLEMS.get(error.reason, ("PGRST301", error.message))
-    challenge = f'Bearer error="invalid_token", error_description="{problem}"'
-    return RestError(code, problem=problem, hint=error.hint, headers=[("WWW-Authenticate", challenge)])
+    """A refused key or token in PostgREST's codes: 300 nothing to verify with, 301 could not be decoded, 302 missing,
+    303 bad claims. Challenges are those of RFC 6750 §3."""
+    code = _ACCESS_CODES.get(error.reason, "PGRST301")
+    if code == "PGRST300":
+        return RestError(code)
+    if code == "PGRST302":
+        return RestError(code, headers=[("WWW-Authenticate", "Bearer")])
+    challenge = f'Bearer error="invalid_token", error_description="{error.message}"'
+    return RestError(
+        code,
+        problem=error.message,
+        details=error.details,
+        hint=error.hint,
+        headers=[("WWW-Authenticate", challenge)],
+    )
 
 
-_ACCESS_PROBLEMS: Mapping[str, tuple[str, str]] = {
-    "signature": ("PGRST301", "No suitable key or wrong key type"),
-    "unsupported_algorithm": ("PGRST301", "Wrong or unsupported encoding algorithm"),
-    "expired": ("PGRST303", "JWT expired"),
-    "not_yet_valid": ("PGRST303", "JWT not yet valid"),
-    "audience": ("PGRST303", "JWT not in audience"),
+_ACCESS_CODES: Mapping[str, str] = {
+    "no_secret": "PGRST300",
+    "missing": "PGRST302",
+    **dict.fromkeys(
+        ("claims", "expired", "not_yet_valid", "issued_in_future", "audience"),
+        "PGRST303",
+    ),
 }
 
 

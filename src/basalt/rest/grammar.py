@@ -120,7 +120,7 @@ def parse_filter(text: str) -> tuple[Operation, bool]:
     """The value of a column's parameter: the operation, and whether it is negated.
 
     >>> parse_filter("not.in.(1,2)")
-    (InList(values=('1', '2')), True)
+    (InList(values=('1', '2'), slot=None), True)
     """
     return _read(text, "filter", _read_whole_operation)
 

@@ -109,6 +109,7 @@ def _read_plan(format_: Literal["json", "text"], parameters: Mapping[str, str], 
     return MediaRange(name, PlanOptions(wanted, format_, options))
 
 
+@lru_cache(maxsize=512)
 def render_content_type(media_type: str) -> str:
     """`Content-Type` with the charset that PostgREST adds to what it knows, but for bytes.
 

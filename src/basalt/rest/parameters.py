@@ -115,7 +115,6 @@ def _parse(query_string: bytes, *, takes_arguments: bool) -> Parameters:
         on_conflict=on_conflict,
         parameters=arguments,
         has_select="select" in first,
-        canonical=_render_canonical(pairs),
     )
     return Parameters(query, root)
 
@@ -155,14 +154,28 @@ def _decode(raw: bytes) -> str:
     return text
 
 
-def _render_canonical(pairs: list[tuple[str, str | None]]) -> str:
-    """Sorted by name, every value behind its name, values of the same name joined by commas."""
+@lru_cache(maxsize=CACHED_QUERIES)
+def render_canonical(query_string: bytes) -> str:
+    """The query string for `Content-Location`: sorted by name, every value behind its name, values of the same name
+    joined by commas.
+
+    >>> render_canonical(b"b=2&a=x+y&b=1"), render_canonical(b"select=id,name&id=gt.1")
+    ('a=x%20y&b=2,1', 'id=gt.1&select=id%2Cname')
+    """
+    text = query_string.decode("latin-1")
+    if not _UNUSUAL.search(text):
+        pairs = dict(sorted(part.partition("=")[::2] for part in text.split("&")))
+        if len(pairs) == text.count("&") + 1:
+            return "&".join([f"{name}={value}" for name, value in pairs.items()]).translate(_ENCODED)
     values: dict[str, list[str]] = {}
-    for name, value in sorted(pairs, key=lambda pair: pair[0].encode()):
+    for name, value in sorted(split_pairs(query_string), key=lambda pair: pair[0].encode()):
         values.setdefault(name, []).append(_quote(value) if value else "")
     return "&".join(f"{_quote(name)}={','.join(found)}" for name, found in values.items())
 
 
+# What must be decoded, what separates otherwise, and a second `=` in one pair.
+_UNUSUAL = re.compile(r"[%+;\x00\x80-\xff]|=[^&]*=")
+_ENCODED = {code: f"%{code:02X}" for code in range(128) if not (chr(code).isalnum() or chr(code) in "_.~-=&")}
 _RESERVED = re.compile(rb"[^A-Za-z0-9_.~-]")
 
 

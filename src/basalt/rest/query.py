@@ -63,6 +63,11 @@ class SelectEmbed:
 SelectItem = SelectField | SelectEmbed
 
 
+LiteralValue = str | tuple[str, ...]
+"""What a caller compares with; a tuple for `in`. In an operation, `slot` numbers it among the literals of its
+request (`literals.number_literals`): requests that differ in literals alone share plan and statement."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compare:
     """`eq.value`, `like(any).{a,b}`: with a quantifier `value` is an array literal."""
@@ -70,6 +75,7 @@ class Compare:
     operator: FilterOperator
     value: str
     quantifier: Quantifier | None = None
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class InList:
     """`in.(a,"b,c")`; `in.()` holds nothing and matches nothing."""
 
     values: tuple[str, ...]
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ class Is:
 @dataclass(frozen=True, slots=True)
 class IsDistinct:
     value: str
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,7 @@ class FullText:
     operator: FtsOperator
     value: str
     config: str | None = None
+    slot: int | None = None
 
 
 Operation = Compare | InList | Is | IsDistinct | FullText
@@ -146,8 +155,7 @@ ALL_ROWS = RowRange()
 class ParsedQuery:
     """The query string, taken apart. `where` holds plain filters and logic trees alike, each with the embed
     it stands on; `parameters` are the pairs of a GET or HEAD call whose value is no filter and that a routine
-    takes as arguments. `ranges` are those below the root: the root's is `ApiRequest.top_range`.
-    `canonical` is the query string with its pairs sorted, for `Content-Location`."""
+    takes as arguments. `ranges` are those below the root: the root's is `ApiRequest.top_range`."""
 
     select: tuple[SelectItem, ...] = (SelectField(FieldRef("*")),)
     where: tuple[tuple[EmbedPath, LogicTree], ...] = ()
@@ -157,7 +165,6 @@ class ParsedQuery:
     on_conflict: tuple[str, ...] | None = None
     parameters: tuple[tuple[str, str], ...] = ()
     has_select: bool = False
-    canonical: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +189,18 @@ class TableTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsTarget:
+    """Rows of a table, each found by its primary key: `/rpc/basalt_bulk_update/NAME`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTarget:
+    """Several requests in one: `/rpc/basalt_batch`."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoutineTarget:
     name: str
 
@@ -191,7 +210,7 @@ class RootTarget:
     """The OpenAPI description, `/`."""
 
 
-Target = TableTarget | RoutineTarget | RootTarget
+Target = TableTarget | RowsTarget | RoutineTarget | BatchTarget | RootTarget
 Action = Literal["read", "insert", "upsert_one", "update", "delete", "call", "describe", "inspect"]
 """`upsert_one` is PUT; `inspect` is OPTIONS; `describe` the root."""
 
@@ -228,8 +247,8 @@ class ApiRequest:
     repeated keys, for variadic parameters, are in `form_pairs`), and the raw body for text, XML and binary.
     `payload_keys` are the keys that all objects share; with `columns` in the query the body is not looked
     into and `payload_keys` are those columns. `payload_is_array` tells an array from an object.
-    `media_types` are the canonical names of `Accept`, most wanted first, `accept` the same with the options
-    of plans; `singular` and `nulls_stripped` speak of the first one."""
+    `accept` are the media types of `Accept` in canonical spelling, most wanted first. `literals` are those of filters,
+    then the arguments of a call, from number `argument_slot` on."""
 
     method: str
     action: Action
@@ -237,10 +256,7 @@ class ApiRequest:
     schema: str
     query: ParsedQuery
     preferences: Preferences
-    media_types: tuple[str, ...] = ("*/*",)
     accept: tuple[MediaRange, ...] = (MediaRange("*/*"),)
-    singular: bool = False
-    nulls_stripped: bool = False
     headers_only: bool = False
     top_range: RowRange = ALL_ROWS
     payload: bytes | None = None
@@ -248,5 +264,7 @@ class ApiRequest:
     payload_keys: frozenset[str] | None = None
     payload_is_array: bool = False
     form_pairs: tuple[tuple[str, str], ...] = ()
+    literals: tuple[LiteralValue, ...] = ()
+    argument_slot: int = 0
     profile_sent: bool = False
     """`Content-Profile` belongs into the answer: a profile was sent, or several schemas are exposed."""

@@ -13,35 +13,32 @@ import orjson
 
 from basalt.http import Headers, Request
 from basalt.rest.errors import RestError
-from basalt.rest.media import (
-    JSON,
-    SINGULAR,
-    STRIPPED_ARRAY,
-    STRIPPED_SINGULAR,
-    parse_accept,
-)
+from basalt.rest.literals import number_literals
+from basalt.rest.media import parse_accept
 from basalt.rest.parameters import MAX_BIGINT, Span, parse_parameters
 from basalt.rest.payload import Payload, parse_payload, payload_type_of
 from basalt.rest.preferences import parse_preferences
 from basalt.rest.query import (
     Action,
     ApiRequest,
-    MediaRange,
-    Preferences,
+    BatchTarget,
     RootTarget,
     RoutineTarget,
     RowRange,
+    RowsTarget,
     TableTarget,
     Target,
 )
 
-Kind = Literal["table", "routine", "root"]
+Kind = Literal["table", "rows", "routine", "batch", "root"]
 ACTIONS: Mapping[Kind, Mapping[str, Action]] = {
     "table": {
         "GET": "read", "HEAD": "read", "POST": "insert", "PUT": "upsert_one", "PATCH": "update",
         "DELETE": "delete", "OPTIONS": "inspect",
     },
+    "rows": {"POST": "update", "OPTIONS": "inspect"},
     "routine": {"GET": "call", "HEAD": "call", "POST": "call", "OPTIONS": "inspect"},
+    "batch": {"POST": "call", "OPTIONS": "inspect"},
     "root": {"GET": "describe", "HEAD": "describe", "OPTIONS": "inspect"},
 }  # fmt: skip
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -65,32 +62,28 @@ def parse_request(
     top_range = _choose_range(headers, method, span)
     content_type = headers.get("content-type")
     payload = None
-    if action in ("insert", "upsert_one", "update") or (action == "call" and method == "POST"):
+    if action in ("insert", "upsert_one", "update") or (kind == "routine" and method == "POST"):
         columns = None if action == "upsert_one" else query.columns
         payload = parse_payload(body or b"", content_type, columns=columns, is_call=kind == "routine")
-    preferences = parse_preferences(headers.get_all("prefer"), allow_transaction=allow_transaction)
-    if kind != "root" and action != "inspect":
-        _check_preferences(preferences)
-    accept = parse_accept(headers.get("accept"))
-    chosen = _first_of_own(accept)
+    query, literals = number_literals(query)
+    form_pairs = payload.form_pairs if payload else ()
     return ApiRequest(
         method=method,
         action=action,
         target=target,
         schema=schema,
         query=query,
-        preferences=preferences,
-        media_types=tuple(one.name for one in accept),
-        accept=accept,
-        singular=chosen in (SINGULAR, STRIPPED_SINGULAR),
-        nulls_stripped=chosen in (STRIPPED_SINGULAR, STRIPPED_ARRAY),
+        preferences=parse_preferences(headers.get_all("prefer"), allow_transaction=allow_transaction),
+        accept=parse_accept(headers.get("accept")),
         headers_only=method == "HEAD",
         top_range=top_range,
         payload=payload.raw if payload else None,
         payload_type=payload_type_of(content_type) or "json",
         payload_keys=payload.keys if payload else None,
         payload_is_array=payload.is_array if payload else False,
-        form_pairs=payload.form_pairs if payload else (),
+        form_pairs=form_pairs,
+        literals=(*literals, *(value for _, value in form_pairs)),
+        argument_slot=len(literals) - len(query.parameters),
         profile_sent=was_sent or len(schemas) != 1,
     )
 
@@ -100,11 +93,17 @@ def _parse_target(raw_path: str) -> tuple[Target, Kind]:
 
     >>> _parse_target("/rpc/add")
     (RoutineTarget(name='add'), 'routine')
+    >>> _parse_target("/rpc/basalt_bulk_update/films")
+    (RowsTarget(name='films'), 'rows')
     """
     segments = raw_path.removeprefix("/").split("/")
     match segments:
         case [""]:
             return RootTarget(), "root"
+        case ["rpc", "basalt_batch"]:
+            return BatchTarget(), "batch"
+        case ["rpc", "basalt_bulk_update", name] if name:
+            return RowsTarget(_decode_segment(name)), "rows"
         case ["rpc", name] if name:
             return RoutineTarget(_decode_segment(name)), "routine"
         case [name]:
@@ -122,7 +121,7 @@ def _decode_segment(raw: str) -> str:
 def _choose_action(method: str, kind: Kind) -> Action:
     action = ACTIONS[kind].get(method)
     if action is None:
-        raise RestError("PGRST101" if kind == "routine" else "PGRST117", method=method)
+        raise RestError("PGRST117" if kind in ("table", "root") else "PGRST101", method=method)
     return action
 
 
@@ -134,18 +133,6 @@ def _choose_schema(headers: Headers, method: str, schemas: Sequence[str]) -> tup
     if asked not in schemas:
         raise RestError("PGRST106", schema=asked, schemas=", ".join(schemas))
     return asked, True
-
-
-def _check_preferences(preferences: Preferences) -> None:
-    if preferences.handling == "strict" and preferences.invalid:
-        raise RestError("PGRST122", preferences=", ".join(preferences.invalid))
-
-
-def _first_of_own(accept: Sequence[MediaRange]) -> str | None:
-    """The first wanted type that every table and routine can give; the planner negotiates the others."""
-    own = ("*/*", JSON, SINGULAR, STRIPPED_SINGULAR, STRIPPED_ARRAY, "text/csv")
-    names = (one.plan.wanted if one.plan else one.name for one in accept)
-    return next((name for name in names if name in own), None)
 
 
 # Ranges
@@ -189,31 +176,28 @@ def _bounded(digits: str) -> int:
 # What the statement may read
 
 
-def render_settings(request: Request) -> dict[str, str]:
+def render_settings(request: Request) -> dict[str, bytes]:
     """`request.*` as PostgREST sets it: the path without prefix, header names in lower case, cookies apart."""
-    headers: dict[str, str] = {}
-    cookies: dict[str, str] = {}
-    for name, value in request.headers.raw:
-        if name == b"cookie":
-            cookies = cookies or _parse_cookies(value)
-        else:
-            headers[name.decode("latin-1")] = value.decode("utf-8", "replace")
+    headers = {
+        name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in request.headers.raw
+    }
+    cookies = headers.pop("cookie", None)
     if request.request_id:  # also when the gateway made it up: statements and logs can be laid side by side
         headers["x-request-id"] = request.request_id
     return {
-        "request.method": request.method,
-        "request.path": request.raw_path,
-        "request.headers": orjson.dumps(headers).decode(),
-        "request.cookies": orjson.dumps(cookies).decode() if cookies else "{}",
+        "request.method": request.method.encode(),
+        "request.path": request.raw_path.encode(),
+        "request.headers": orjson.dumps(headers),
+        "request.cookies": orjson.dumps(_parse_cookies(cookies)) if cookies else b"{}",
     }
 
 
-def _parse_cookies(header: bytes) -> dict[str, str]:
+def _parse_cookies(header: str) -> dict[str, str]:
     """
-    >>> _parse_cookies(b"a=1; b=x=y")
+    >>> _parse_cookies("a=1; b=x=y")
     {'a': '1', 'b': 'x=y'}
     """
-    pairs = (part.lstrip(" ").partition("=") for part in header.decode("utf-8", "replace").split(";"))
+    pairs = (part.lstrip(" ").partition("=") for part in header.split(";"))
     return {name: value for name, _, value in pairs if name}
 
 

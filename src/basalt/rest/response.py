@@ -5,17 +5,19 @@ PostgreSQL built and is not looked into.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import orjson
 
 from basalt.http import Response
+from basalt.postgres import Routine, Table
 from basalt.rest.errors import RestError, header_bytes, is_safe_header
 from basalt.rest.media import render_content_type
-from basalt.rest.preferences import applied_preferences, render_applied
-from basalt.rest.query import ApiRequest, RoutineTarget, TableTarget
+from basalt.rest.parameters import render_canonical
+from basalt.rest.preferences import NO_PREFERENCES, applied_preferences, render_applied
+from basalt.rest.query import ApiRequest, RoutineTarget, RowsTarget, TableTarget
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -46,13 +48,19 @@ class Outcome:
     response_headers: bytes | None = None
 
 
-def render_response(request: ApiRequest, outcome: Outcome) -> Response:
-    """Raises RestError PGRST103, PGRST111, PGRST112, PGRST116."""
+def render_response(
+    request: ApiRequest, outcome: Outcome, *, offset: int, query_string: bytes, is_singular: bool
+) -> Response:
+    """`offset` is the first row asked for. Raises RestError PGRST103, PGRST111, PGRST112, PGRST116."""
     if outcome.media_type.startswith(PLAN_PREFIX):
         return Response(200, [*_content_headers(request, outcome), VARY], outcome.body)
     match request.action:
         case "read" | "call":
-            status, headers, has_body = _render_read(request, outcome)
+            if is_singular and outcome.page_count != 1:
+                raise RestError("PGRST116", rows=outcome.page_count)
+            status, headers, has_body = _render_read(request, outcome, offset)
+            if request.action == "read":
+                headers.append((b"content-location", _render_content_location(request, query_string)))
         case "insert":
             status, headers, has_body = _render_insert(request, outcome)
         case "upsert_one":
@@ -61,9 +69,12 @@ def render_response(request: ApiRequest, outcome: Outcome) -> Response:
             status, headers, has_body = _render_change(request, outcome)
     if has_body:
         headers += _content_headers(request, outcome)
-    applied = render_applied(applied_preferences(request, has_conflict_target=outcome.has_conflict_target))
-    if applied is not None:
-        headers.append((b"preference-applied", header_bytes(applied)))
+    if request.preferences is not NO_PREFERENCES:
+        applied = render_applied(
+            applied_preferences(request, has_conflict_target=outcome.has_conflict_target)
+        )
+        if applied is not None:
+            headers.append((b"preference-applied", header_bytes(applied)))
     headers.append(VARY)
     if outcome.response_headers:
         headers = _with_own_headers(headers, outcome.response_headers)
@@ -78,19 +89,57 @@ def render_options(allowed: str) -> Response:
     return Response(200, [(b"allow", allowed.encode()), (b"access-control-allow-origin", b"*")])
 
 
+def render_allowed(target: Table | Routine | None) -> str:
+    """The methods of `Allow`; None is the root. What a view cannot do is left out, privileges are not considered."""
+    match target:
+        case Table():
+            can_upsert = target.insertable and target.updatable and target.primary_key
+            methods = [
+                "OPTIONS,GET,HEAD",
+                "POST" if target.insertable else "",
+                "PUT" if can_upsert else "",
+                "PATCH" if target.updatable else "",
+                "DELETE" if target.deletable else "",
+            ]
+            return ",".join(filter(None, methods))
+        case Routine(volatility="volatile"):
+            return "OPTIONS,POST"
+        case Routine():
+            return "OPTIONS,GET,HEAD,POST"
+        case None:
+            return "OPTIONS,GET,HEAD"
+
+
+def render_timing(took_s: Mapping[str, float]) -> tuple[bytes, bytes]:
+    """`Server-Timing` in milliseconds, one entry a step.
+
+    >>> render_timing({"jwt": 0.0004, "parse": 0.0012})
+    (b'server-timing', b'jwt;dur=0.4, parse;dur=1.2')
+    """
+    steps = ("jwt", "parse", "plan", "transaction", "response")
+    entries = (f"{step};dur={took_s[step] * 1000:.1f}" for step in steps if step in took_s)
+    return b"server-timing", ", ".join(entries).encode()
+
+
+def render_warning(legacy_targets: Sequence[tuple[str, str]]) -> tuple[bytes, bytes]:
+    """`Warning` for filters that name an embed by its table although it has an alias."""
+    changes = ", ".join(f"`{relation}` to `{label}`" for relation, label in legacy_targets)
+    text = (
+        "Embedded resource was referenced by relation name even though it has an alias. This is deprecated and will "
+        f"stop working in a future release. Update {changes} in query string filters, orders or limits."
+    )
+    return b"warning", header_bytes(f'299 Basalt "{text}"')
+
+
 # Reads and calls
 
 
-def _render_read(request: ApiRequest, outcome: Outcome) -> tuple[int, RawHeaders, bool]:
-    if request.singular and outcome.page_count != 1:
-        raise RestError("PGRST116", rows=outcome.page_count)
-    first, total = request.top_range.offset, outcome.total_count
+def _render_read(request: ApiRequest, outcome: Outcome, first: int) -> tuple[int, RawHeaders, bool]:
+    total = outcome.total_count
     content_range = render_content_range(first, first + outcome.page_count - 1, total)
     headers = [(b"content-range", content_range)]
     if outcome.returns_void:
         return 204, headers, False
-    if request.action == "read":
-        headers.append((b"content-location", _render_content_location(request)))
     if total is None:
         return 200, headers, True
     if first > total:
@@ -112,14 +161,14 @@ def render_content_range(first: int, last: int, total: int | None) -> bytes:
     return f"{rows}/{'*' if total is None else total}".encode()
 
 
-def _render_content_location(request: ApiRequest) -> bytes:
-    query = request.query.canonical
+def _render_content_location(request: ApiRequest, query_string: bytes) -> bytes:
+    query = render_canonical(query_string)
     return header_bytes(f"/{_target_name(request)}" + (f"?{query}" if query else ""))
 
 
 def _target_name(request: ApiRequest) -> str:
     match request.target:
-        case TableTarget(name):
+        case TableTarget(name) | RowsTarget(name):
             return name
         case RoutineTarget(name):
             return f"rpc/{name}"
@@ -173,7 +222,7 @@ def _changed_total(request: ApiRequest, outcome: Outcome) -> int | None:
 
 
 def _content_headers(request: ApiRequest, outcome: Outcome) -> RawHeaders:
-    headers = [(b"content-type", header_bytes(render_content_type(outcome.media_type)))]
+    headers = [(b"content-type", render_content_type(outcome.media_type).encode())]
     if request.profile_sent:
         headers.append((b"content-profile", header_bytes(request.schema)))
     return headers

@@ -4,196 +4,276 @@ Prelude (role, claims, settings), pre-request and statement go out in one flush 
 client that goes away cancels its statement.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+
+import orjson
 
 from basalt.access import Caller
+from basalt.config import RestSettings
 from basalt.errors import BasaltError
-from basalt.http import ClientDisconnectedError, Request
-from basalt.postgres import LanePool, PostgresError, Query, Result, SchemaCache
-from basalt.rest.errors import RestError, rest_error_from_database
-from basalt.rest.plan import CallPlan, Plan, ReadPlan, WritePlan, plan_request
+from basalt.http import Request
+from basalt.postgres import LanePool, PostgresError, Query, Result, RoleSettings, SchemaCache
+from basalt.rest.disconnects import Disconnects
+from basalt.rest.errors import DatabaseError, RestError, rest_error_from_database
+from basalt.rest.literals import Values
+from basalt.rest.plan import Answer, CallPlan, Plan, ReadPlan, WritePlan, plan_request
 from basalt.rest.query import ApiRequest
 from basalt.rest.request import render_settings
 from basalt.rest.response import Outcome
-from basalt.rest.sql import (
-    AFFECTED_MARK,
-    PUT_MARK,
-    SINGULAR_MARK,
-    Statement,
-    build_call,
-    build_read,
-    build_write,
-    read_location,
-)
+from basalt.rest.sql import Statement, build_count_plan, build_pre_request, build_statement
+from basalt.rest.sql.write import AFFECTED_MARK, PUT_MARK, SINGULAR_MARK
 
-PRELUDE = (
-    "select set_config('search_path', $1, true), set_config('role', $2, true), "
-    "set_config('request.jwt.claims', $3, true), set_config('request.method', $4, true), "
-    "set_config('request.path', $5, true), set_config('request.headers', $6, true), "
-    "set_config('request.cookies', $7, true), set_config('transaction_read_only', $8, true)"
+# `response.…` are emptied because a function may have set them for the session. Settings of the role come before the
+# role: whether they may be set is asked of the login role (`grant set on parameter`).
+BEFORE_ROLE = "select set_config('search_path', $1, true)"
+FROM_ROLE = (
+    ", set_config('role', $2, true), set_config('request.jwt.claims', $3, true), "
+    "set_config('request.method', $4, true), set_config('request.path', $5, true), "
+    "set_config('request.headers', $6, true), set_config('request.cookies', $7, true), "
+    "set_config('transaction_read_only', $8, true), set_config('response.headers', '', true), "
+    "set_config('response.status', '', true)"
 )
-MEDIA_TYPES = (
-    "application/json",
-    "application/vnd.pgrst.object+json",
-    "application/vnd.pgrst.array+json",
-    "*/*",
-    "text/csv",
-)
+PRELUDE = BEFORE_ROLE + FROM_ROLE
+FIXED_PARAMS = 8
+CHECK_CONSTRAINTS = Query("set constraints all immediate", prepare=False)
 
 MARKS = {SINGULAR_MARK: "PGRST116", AFFECTED_MARK: "PGRST124", PUT_MARK: "PGRST115"}
-WATCH_AFTER_S = 0.05
+NO_ROLE_SETTINGS = RoleSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request that is ready to run as anybody: what was asked, what that means here, and the statement for it."""
+    """A request that is ready to run as anybody and with any literals: what was asked, what that means here, and the
+    statement for it. `hoisted` are settings of the routine and of the request that the transaction takes over."""
 
     api: ApiRequest
     plan: Plan
-    media: str
+    answer: Answer
     statement: Statement
+    count_plan: Statement | None
+    search_path: bytes
+    is_read_only: bool
+    rolls_back: bool
+    isolation: str | None
+    hoisted: tuple[tuple[str, str], ...]
+
+    @property
+    def legacy_targets(self) -> tuple[tuple[str, str], ...]:
+        """Embeds that a filter named by their table although they have an alias: (table, alias)."""
+        return (self.plan if isinstance(self.plan, ReadPlan) else self.plan.read).legacy_targets
 
 
-def prepare(api: ApiRequest, cache: SchemaCache, *, max_rows: int | None) -> Prepared:
+def prepare(api: ApiRequest, cache: SchemaCache, settings: RestSettings) -> Prepared:
     """Plan and statement of a request. Raises RestError for what the contract refuses."""
-    plan = plan_request(api, cache, max_rows=max_rows)
-    media = _choose_media(api)
-    return Prepared(api, plan, media, _build(plan, api, media))
+    plan, answer = plan_request(api, cache, settings)
+    max_rows = settings.db_max_rows
+    wants_estimate = isinstance(plan, ReadPlan) and api.preferences.count in ("planned", "estimated")
+    hoisted: list[tuple[str, str]] = []
+    if api.preferences.timezone is not None:
+        hoisted.append(("timezone", api.preferences.timezone))
+    if isinstance(plan, CallPlan):
+        hoisted.extend(plan.routine.settings)
+    hoisted.extend((f"app.settings.{name}", value) for name, value in settings.app_settings.items())
+    is_read_only = isinstance(plan, ReadPlan) or (isinstance(plan, CallPlan) and plan.is_read_only)
+    return Prepared(
+        api=api,
+        plan=plan,
+        answer=answer,
+        statement=build_statement(plan, api, answer, max_rows=max_rows),
+        count_plan=build_count_plan(plan) if wants_estimate and isinstance(plan, ReadPlan) else None,
+        search_path=render_search_path((api.schema, *(settings.db_extra_search_path or ()))),
+        is_read_only=is_read_only,
+        rolls_back=not is_read_only and _rolls_back(api, settings),
+        isolation=plan.routine.isolation if isinstance(plan, CallPlan) else None,
+        hoisted=tuple(hoisted),
+    )
+
+
+def render_search_path(schemas: Sequence[str]) -> bytes:
+    return ", ".join('"' + name.replace('"', '""') + '"' for name in schemas).encode()
+
+
+def _rolls_back(api: ApiRequest, settings: RestSettings) -> bool:
+    match api.preferences.transaction:
+        case "rollback":
+            return True
+        case "commit":
+            return False
+        case _:
+            return settings.db_tx_end.startswith("rollback")
 
 
 async def run_prepared(
     prepared: Prepared,
+    values: Values,
     caller: Caller,
     request: Request,
+    *,
     cache: SchemaCache,
     lanes: LanePool,
-    *,
-    search_path: Sequence[str],
+    settings: RestSettings,
+    disconnects: Disconnects,
 ) -> Outcome:
     """Raises RestError for what the contract refuses, and BasaltError with PostgreSQL's own code."""
-    api, plan, statement = prepared.api, prepared.plan, prepared.statement
-    is_read = isinstance(plan, ReadPlan) or (isinstance(plan, CallPlan) and plan.is_read_only)
-    extra = _settings(api, caller, cache)
-    queries = [
-        _prelude(api.schema, render_settings(request), caller, search_path, read_only=is_read, extra=extra),
-        Query(statement.text, tuple(statement.params), scope=caller.role),
-    ]
+    queries = build_queries(
+        prepared,
+        values,
+        caller,
+        request,
+        cache=cache,
+        settings=settings,
+        read_only=prepared.is_read_only,
+    )
+    if prepared.rolls_back:
+        queries.append(CHECK_CONSTRAINTS)
+    role_settings = cache.role_settings.get(caller.role, NO_ROLE_SETTINGS)
     try:
-        results = await _execute(lanes, queries, request, read_only=isinstance(plan, ReadPlan))
+        answer = lanes.execute(
+            queries,
+            rollback=prepared.rolls_back,
+            # a pre-request function may do anything, so it must not be sent a second time
+            read_only=isinstance(prepared.plan, ReadPlan) and settings.db_pre_request is None,
+            isolation=prepared.isolation or role_settings.isolation,
+        )
+        results = await disconnects.wait(answer, request)
     except PostgresError as error:
-        raise _translate(error, caller) from error
-    return _outcome(results[-1], plan, prepared.media)
+        raise translate(error, caller, settings) from error
+    return read_outcome(results, prepared, settings)
 
 
-def _choose_media(api: ApiRequest) -> str:
-    for name in api.media_types:
-        base = name.split(";")[0]
-        if base in ("*/*", "application/*"):
-            return "application/json"
-        if base in MEDIA_TYPES:
-            return name
-    raise RestError("PGRST107", media_types=", ".join(api.media_types))
-
-
-def _build(plan: Plan, api: ApiRequest, media: str) -> Statement:
-    match plan:
-        case ReadPlan():
-            return build_read(plan, api, media=media)
-        case WritePlan():
-            return build_write(plan, api, media=media)
-        case CallPlan():
-            return build_call(plan, api, media=media)
-
-
-def _settings(api: ApiRequest, caller: Caller, cache: SchemaCache) -> list[tuple[str, str]]:
-    role = cache.role_settings.get(caller.role)
-    found = list(role.settings) if role else []
-    if api.preferences.timezone is not None and api.preferences.timezone in cache.timezones:
-        found.append(("timezone", api.preferences.timezone))
-    return found
-
-
-def _prelude(
-    schema: str,
-    settings: Mapping[str, str],
+def build_queries(
+    prepared: Prepared,
+    values: Values,
     caller: Caller,
-    search_path: Sequence[str],
+    request: Request,
+    *,
+    cache: SchemaCache,
+    settings: RestSettings,
+    read_only: bool,
+) -> list[Query]:
+    """Prelude, pre-request function, statement, and the plan of the count where one is asked for."""
+    role_settings = cache.role_settings.get(caller.role, NO_ROLE_SETTINGS)
+    is_prepared = settings.db_prepared_statements
+    queries = [
+        build_prelude(
+            prepared.search_path,
+            caller,
+            render_settings(request),
+            read_only=read_only,
+            role_settings=role_settings.settings,
+            hoisted=prepared.hoisted,
+            prepare=is_prepared,
+        )
+    ]
+    if settings.db_pre_request is not None:
+        queries.append(Query(pre_request_sql(settings), (), is_prepared, caller.role))
+    statement = prepared.statement
+    queries.append(Query(statement.text, statement.render(values), is_prepared, caller.role))
+    if prepared.count_plan is not None:
+        count = prepared.count_plan
+        queries.append(Query(count.text, count.render(values), is_prepared, caller.role))
+    return queries
+
+
+def read_outcome(results: Sequence[Result], prepared: Prepared, settings: RestSettings) -> Outcome:
+    """What the results of `build_queries` say."""
+    main = 1 if settings.db_pre_request is None else 2
+    planned = _read_planned(results[main + 1]) if prepared.count_plan is not None else None
+    return _outcome(results[main], planned, prepared, settings)
+
+
+def pre_request_sql(settings: RestSettings) -> str:
+    schema, _, name = (settings.db_pre_request or "").rpartition(".")
+    return build_pre_request((schema, name))
+
+
+def build_prelude(
+    search_path: bytes,
+    caller: Caller,
+    settings: Mapping[str, bytes],
     *,
     read_only: bool,
-    extra: list[tuple[str, str]],
+    role_settings: tuple[tuple[str, str], ...] = (),
+    hoisted: tuple[tuple[str, str], ...] = (),
+    prepare: bool = True,
 ) -> Query:
-    params: list[bytes | None] = [
-        ", ".join('"' + name.replace('"', '""') + '"' for name in (schema, *search_path)).encode(),
+    """The settings of one transaction. Claims and headers reach SQL as JSON: setting names with a dash are refused
+    since PostgreSQL 14."""
+    params = (
+        search_path,
         caller.role.encode(),
         caller.claims_json.encode(),
-        *(
-            settings.get(name, "").encode()
-            for name in ("request.method", "request.path", "request.headers", "request.cookies")
-        ),
+        settings["request.method"],
+        settings["request.path"],
+        settings["request.headers"],
+        settings["request.cookies"],
         b"on" if read_only else b"off",
-    ]
-    text = PRELUDE
-    for name, value in extra:
-        params += [name.encode(), value.encode()]
-        text += f", set_config(${len(params) - 1}, ${len(params)}, true)"
-    return Query(text, tuple(params))
+    )
+    if not role_settings and not hoisted:
+        return Query(PRELUDE, params, prepare)
+    number = FIXED_PARAMS
+    text = BEFORE_ROLE
+    for _ in role_settings:
+        text += f", set_config(${number + 1}, ${number + 2}, true)"
+        number += 2
+    text += FROM_ROLE
+    for _ in hoisted:
+        text += f", set_config(${number + 1}, ${number + 2}, true)"
+        number += 2
+    extra = tuple(part.encode() for part in chain.from_iterable((*role_settings, *hoisted)))
+    return Query(text, params + extra, prepare)
 
 
-async def _execute(
-    lanes: LanePool, queries: list[Query], request: Request, *, read_only: bool
-) -> list[Result]:
-    """The answer, or cancellation when the client leaves first. Watching the client costs a task, so it begins only
-    when the answer has not come at once."""
-    loop = asyncio.get_running_loop()
-    caller = asyncio.current_task()
-    watch: asyncio.Task[None] | None = None
-    has_left = False
-
-    async def cancel_when_client_leaves() -> None:
-        nonlocal has_left
-        await request.wait_disconnect()
-        has_left = True
-        assert caller is not None
-        caller.cancel()
-
-    def begin_to_watch() -> None:
-        nonlocal watch
-        watch = loop.create_task(cancel_when_client_leaves())
-
-    timer = loop.call_later(WATCH_AFTER_S, begin_to_watch)
-    try:
-        return await lanes.execute(queries, read_only=read_only)
-    except asyncio.CancelledError:
-        if has_left and caller is not None and caller.uncancel() == 0:
-            raise ClientDisconnectedError from None
-        raise
-    finally:
-        timer.cancel()
-        if watch is not None:
-            watch.cancel()
-
-
-def _translate(error: PostgresError, caller: Caller) -> BasaltError:
+def translate(error: DatabaseError, caller: Caller, settings: RestSettings) -> BasaltError:
+    """A refused statement in the contract's words."""
     if error.sqlstate == "22P02" and error.message.startswith("invalid input syntax for type integer"):
         for mark, code in MARKS.items():
             if mark in error.message:
                 return RestError(code, rows=error.message.rsplit(mark, 1)[1].strip('"'))
-    return rest_error_from_database(error, is_anonymous=caller.role == "anon")
+    return rest_error_from_database(error, is_anonymous=caller.role == settings.db_anon_role)
 
 
-def _outcome(result: Result, plan: Plan, media: str) -> Outcome:
+def _read_planned(result: Result) -> int:
+    plan = orjson.loads(result.rows[0][0] or b"[]")
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
+def _outcome(result: Result, planned: int | None, prepared: Prepared, settings: RestSettings) -> Outcome:
+    answer, plan = prepared.answer, prepared.plan
+    if answer.plan is not None:
+        lines = b"".join((row[0] or b"") + b"\n" for row in result.rows)
+        return Outcome(body=lines, media_type=answer.media_type)
     row = result.rows[0]
+    is_write = isinstance(plan, WritePlan)
+    # a write's row has the keys of an inserted row before the body, and counts behind the settings
+    body, status, headers = row[3:6] if is_write else row[2:5]
+    if body is not None and answer.handler is not None and answer.handler.is_binary:
+        body = bytes.fromhex(body[2:].decode("ascii"))
     return Outcome(
-        total_count=int(row[0]) if row[0] is not None else None,
+        total_count=_choose_total(int(row[0]) if row[0] is not None else None, planned, prepared, settings),
         page_count=int(row[1] or 0),
-        body=row[2] or b"",
-        media_type=media,
-        response_status=row[3],
-        response_headers=row[4],
-        location=read_location(row[5]) if isinstance(plan, WritePlan) else (),
-        inserted_count=int(row[6]) if isinstance(plan, WritePlan) and row[6] is not None else None,
+        body=body or b"",
+        media_type=answer.media_type,
+        response_status=status,
+        response_headers=headers,
+        location=tuple(orjson.loads(row[2]).items()) if is_write and row[2] else (),
+        inserted_count=int(row[6]) if is_write and row[6] is not None else None,
         has_conflict_target=isinstance(plan, WritePlan) and bool(plan.conflict),
-        returns_void=isinstance(plan, CallPlan) and plan.routine.is_void,
+        returns_void=isinstance(plan, CallPlan) and plan.routine.kind == "void",
     )
+
+
+def _choose_total(
+    counted: int | None, planned: int | None, prepared: Prepared, settings: RestSettings
+) -> int | None:
+    """An estimate is exact up to the most rows of an answer, and the larger of both beyond."""
+    match prepared.api.preferences.count:
+        case "planned":
+            return planned
+        case "estimated" if planned is not None and counted is not None:
+            most = settings.db_max_rows
+            return max(counted, planned) if most is None or counted > most else counted
+        case _:
+            return counted

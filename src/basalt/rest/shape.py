@@ -1,0 +1,89 @@
+"""The shape of a request: all that its plan and its statement depend on, and nothing that may differ between two
+requests that share them."""
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from basalt.http import Request
+from basalt.rest.literals import Split, Values, split_query
+from basalt.rest.payload import parse_payload
+from basalt.rest.query import ApiRequest
+
+MAX_SHAPE_BYTES = 4096
+SHAPING_HEADERS = frozenset(
+    {b"accept", b"accept-profile", b"content-profile", b"content-type", b"prefer", b"range"}
+)
+PAYLOAD_METHODS = frozenset({"POST", "PUT", "PATCH"})
+CALL_PREFIX = "/rpc/"
+BATCH_PATH = "/rpc/basalt_batch"
+
+
+class Letter(NamedTuple):
+    """A request to the letter, but for its body: `headers` are those that shape the answer."""
+
+    method: str
+    path: str
+    query_string: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+class Shaped(NamedTuple):
+    """`values` is None where only the parser can tell them: then the key is the request to the letter."""
+
+    key: Hashable
+    values: Values | None
+    split: Split | None
+
+
+def letter_of(request: Request) -> Letter | None:
+    """None for what is too long to be kept."""
+    headers = tuple([pair for pair in request.headers.raw if pair[0] in SHAPING_HEADERS])
+    size = len(request.query_string) + len(request.raw_path) + sum([len(pair[1]) for pair in headers])
+    if size > MAX_SHAPE_BYTES:
+        return None
+    return Letter(request.method, request.raw_path, request.query_string, headers)
+
+
+def shape_of(letter: Letter, body: bytes | None) -> Shaped | None:
+    """None for what needs a closer look each time. Raises RestError PGRST102 for a body that cannot be read."""
+    method, path, query_string, headers = letter
+    if path == BATCH_PATH:
+        return None
+    is_call = path.startswith(CALL_PREFIX) and path.count("/") == 2
+    is_read = method in ("GET", "HEAD")
+    has_range = any(name == b"range" for name, _ in headers)
+    split = None if has_range else split_query(query_string, takes_arguments=is_call and is_read)
+    if split is None:
+        return Shaped(letter, None, None) if is_read else None
+    payload = None
+    keys: Hashable = None
+    if method in PAYLOAD_METHODS:
+        content_type = next((value for name, value in headers if name == b"content-type"), None)
+        has_columns = method != "PUT" and any(part.startswith("columns=") for part in split.shape)
+        parsed = parse_payload(
+            body or b"",
+            None if content_type is None else content_type.decode("latin-1"),
+            columns=() if has_columns else None,
+            is_call=is_call,
+        )
+        if parsed.form_pairs:
+            return None
+        payload, keys = parsed.raw, (parsed.keys, parsed.is_array)
+    values = Values(split.literals, split.limit, split.offset or 0, payload)
+    return Shaped((method, path, split.shape, keys, headers), values, split)
+
+
+def values_of(api: ApiRequest) -> Values:
+    """The values of a request that was parsed."""
+    return Values(api.literals, api.top_range.limit, api.top_range.offset, api.payload)
+
+
+def is_trusted(shaped: Shaped, api: ApiRequest) -> bool:
+    """Whether the parser found just what `split_query` did, so that it need not look at the next one."""
+    found = shaped.values
+    return found is None or (
+        found.literals == api.literals
+        and (found.limit, found.offset) == (api.top_range.limit, api.top_range.offset)
+        # an offset or limit of 0 is written into the statement as none
+        and (shaped.split is None or 0 not in (shaped.split.offset, shaped.split.limit))
+    )

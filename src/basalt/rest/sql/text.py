@@ -1,0 +1,86 @@
+"""SQL text under construction: quoting, and parameters that take their values from each request."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from basalt.postgres import Name
+from basalt.rest.literals import Values
+
+Param = bytes | None | Callable[[Values], bytes | None]
+"""A constant of the shape, or what to take from the values of a request."""
+
+
+def quote(name: str) -> str:
+    """
+    >>> quote('a"b')
+    '"a""b"'
+    """
+    return '"' + name.replace('"', '""').replace("\0", "") + '"'
+
+
+def qualified(name: Name) -> str:
+    """
+    >>> qualified(("public", "films")), qualified(("", "films"))
+    ('"public"."films"', '"films"')
+    """
+    return f"{quote(name[0])}.{quote(name[1])}" if name[0] else quote(name[1])
+
+
+def literal(text: str) -> str:
+    """A string constant, for names from the schema cache.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'" if "\\" not in text else "E'" + escaped.replace("\\", "\\\\") + "'"
+
+
+def array_literal(values: Sequence[str]) -> str:
+    """
+    >>> array_literal(["a", 'b"c'])
+    '{"a","b\\\\"c"}'
+    """
+    return (
+        "{" + ",".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values) + "}"
+    )
+
+
+@dataclass(slots=True)
+class Statement:
+    params: list[Param] = field(default_factory=list)
+    text: str = ""
+
+    def bind(self, param: Param) -> str:
+        """The placeholder of a new parameter."""
+        self.params.append(param)
+        return f"${len(self.params)}"
+
+    def bind_text(self, slot: int | None, value: str) -> str:
+        """A literal of the request; without a slot it belongs to the shape."""
+        if slot is None:
+            return self.bind(value.encode())
+        return self.bind(lambda values: values.literals[slot].encode())  # type: ignore[union-attr]
+
+    def bind_pattern(self, slot: int | None, value: str) -> str:
+        """A pattern of `like`, in which `*` stands for `%` (which URLs have another use for)."""
+        if slot is None:
+            return self.bind(value.replace("*", "%").encode())
+        return self.bind(lambda values: values.literals[slot].replace("*", "%").encode())  # type: ignore[union-attr]
+
+    def bind_array(self, slot: int | None, values: Sequence[str]) -> str:
+        if slot is None:
+            return self.bind(array_literal(values).encode())
+        return self.bind(lambda given: array_literal(given.literals[slot]).encode())
+
+    def bind_payload(self) -> str:
+        return self.bind(lambda values: values.payload)
+
+    def render(self, values: Values) -> tuple[bytes | None, ...]:
+        """The parameters of one request."""
+        return tuple(
+            [
+                param if param.__class__ is bytes or param is None else param(values)  # type: ignore[operator]
+                for param in self.params
+            ]
+        )
