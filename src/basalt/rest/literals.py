@@ -3,13 +3,14 @@ window of rows, the body.
 
 `split_query` takes the literals out of a query string without parsing it, so that a request of a known shape
 costs no more than that; `number_literals` gives the literals of a parsed query their numbers. Both list them in one
-order: filters, logic trees, arguments. A shape is trusted only when both found the same.
+order: filters, logic trees, arguments. A shape is trusted only when both found the same (`shape.is_trusted`).
 """
 
 import re
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from basalt.rest.query import (
     Compare,
@@ -70,7 +71,8 @@ def _number_tree(tree: LogicTree, found: list[LiteralValue]) -> LogicTree:
 
 
 class Split(NamedTuple):
-    """`shape` is the query string without its literals; `limit` and `offset` are None where they are not given."""
+    """`shape` is the query string with a NUL in place of each literal; `limit` and `offset` are None where they are not
+    given. A limit or offset of 0 is part of the shape: it is written into the statement as none, or refused."""
 
     shape: tuple[str, ...]
     literals: tuple[LiteralValue, ...]
@@ -95,15 +97,15 @@ _KEPT = frozenset({"select", "order", "columns", "on_conflict"})
 
 
 def split_query(query_string: bytes, *, takes_arguments: bool) -> Split | None:
-    """None for what only the parser can tell apart. A name that comes twice keeps its order, so that the shape says
+    r"""None for what only the parser can tell apart. A name that comes twice keeps its order, so that the shape says
     everything that the parser would make of it.
 
-    >>> split_query(b"select=id&id=eq.5&tag=in.(a,b)&limit=10", takes_arguments=False)
-    Split(shape=('select=id', 'id=eq.', 'tag=in.(', 'limit='), literals=('5', ('a', 'b')), limit=10, offset=None)
+    >>> split_query(b"id=eq.5&tag=in.(a,b)&limit=10", takes_arguments=False)
+    Split(shape=('id=eq.\x00', 'tag=in.(\x00)', 'limit=\x00'), literals=('5', ('a', 'b')), limit=10, offset=None)
     """
     if not query_string:
         return _NOTHING
-    if b";" in query_string or b"apikey" in query_string:
+    if b";" in query_string or b"\0" in query_string or b"apikey" in query_string:
         return None
     shape: list[str] = []
     filters: list[LiteralValue] = []
@@ -132,12 +134,14 @@ def split_query(query_string: bytes, *, takes_arguments: bool) -> Split | None:
                 shape.append(f"{name}={value}")
             elif not (value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS):
                 return None
+            elif (number := int(value)) == 0:
+                shape.append(f"{name}=0")
             elif last == "limit":
-                limit = int(value)
-                shape.append("limit=")
+                limit = number
+                shape.append("limit=\0")
             else:
-                offset = int(value)
-                shape.append("offset=")
+                offset = number
+                shape.append("offset=\0")
         elif last in ("and", "or"):
             shape.append(f"{name}={_split_logic(value, logic)}")
         else:
@@ -163,16 +167,16 @@ def _split_filter(
     if found is None:
         if takes_arguments and not value.startswith(("not.", "is.", "in.")):
             arguments.append(value)
-            return ""
+            return "\0"
         return value
     if found["list"] is None:
         filters.append(value[found.end() :])
-        return found[0]
+        return f"{found[0]}\0"
     if _LIST_BODY.match(value, found.end()) is None:
         return value
     body = value[found.end() : -1]
     filters.append(tuple(body.split(",")) if body else ())
-    return found[0]
+    return f"{found[0]}\0)"
 
 
 def _split_logic(value: str, logic: list[LiteralValue]) -> str:
@@ -187,6 +191,22 @@ def _split_logic(value: str, logic: list[LiteralValue]) -> str:
         if body[:1] in (" ", "\t"):
             return found[0]
         logic.append(tuple(body.split(",")) if body else ())
-        return f"{found['head']}in.(\0"
+        return f"{found['head']}in.(\0)"
 
     return _CONDITION.sub(take, value)
+
+
+def fill_shape(shape: tuple[str, ...]) -> bytes:
+    r"""A query string of the shape whose literals can be told apart, from each other and from the rest: numbers.
+
+    >>> fill_shape(("select=id", "id=eq.\0", "tag=in.(\0)", "year=is.2"))
+    b'select=id&id=eq.1&tag=in.%283%29&year=is.2'
+    """
+    text = "&".join(shape)
+    numbers = (number for number in map(str, count(1)) if number not in text)
+    parts = []
+    for part in shape:
+        name, equals, value = part.partition("=")
+        filled = re.sub("\0", lambda _: next(numbers), value)
+        parts.append(quote(name, safe="") + equals + quote(filled, safe=""))
+    return "&".join(parts).encode()

@@ -6,28 +6,29 @@ forgotten when the schema cache changes.
 """
 
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
 import psycopg
 
+from basalt import observe
 from basalt.access import AccessError, Caller
-from basalt.config import RestSettings, override_rest_settings
+from basalt.config import ConfigError, RestSettings, override_rest_settings
 from basalt.errors import BasaltError
 from basalt.http import Headers, Request, Response, json_response
-from basalt.postgres import LanePool, LanesUnavailable, PostgresError, Query, SchemaCache, open_pool
+from basalt.postgres import LanePool, LanesUnavailable, SchemaCache, open_pool
 from basalt.rest.batch import BatchError, BatchRunner, parse_batch
 from basalt.rest.database_settings import load_database_settings
 from basalt.rest.disconnects import Disconnects
 from basalt.rest.errors import RestError, UnknownNameError, render_error, rest_error_from_access
 from basalt.rest.hints import find_hint
 from basalt.rest.literals import Values
-from basalt.rest.openapi import ServerAddress, render_openapi
+from basalt.rest.openapi import ServerAddress
 from basalt.rest.plan.call import find_routine
 from basalt.rest.plan.read import find_table
 from basalt.rest.query import ApiRequest, BatchTarget, RootTarget, RoutineTarget, RowsTarget, TableTarget
-from basalt.rest.request import parse_request, render_settings
+from basalt.rest.request import parse_request
 from basalt.rest.response import (
     render_allowed,
     render_options,
@@ -35,19 +36,16 @@ from basalt.rest.response import (
     render_timing,
     render_warning,
 )
-from basalt.rest.run import Prepared, build_prelude, prepare, render_search_path, run_prepared, translate
+from basalt.rest.root import RootDocuments
+from basalt.rest.run import Prepared, prepare, run_prepared
 from basalt.rest.schema_watch import SchemaWatch
 from basalt.rest.shape import Letter, Shaped, is_trusted, letter_of, shape_of, values_of
-from basalt.rest.sql.text import array_literal
-from basalt.rest.visibility import DESCRIPTION, VISIBLE, parse_visible
+from basalt.rest.visibility import Visibility
 
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 READING_METHODS = frozenset({"GET", "HEAD"})
 MAX_KEPT = 4096
-MAX_ROLES = 256
 BATCH_CONNECTIONS = 4
-OPENAPI = b"application/openapi+json; charset=utf-8"
-OPENAPI_ACCEPTED = frozenset({"*/*", "application/json", "application/openapi+json"})
 
 
 K = TypeVar("K")
@@ -101,12 +99,12 @@ class RestService:
         self._settings = settings
         self._authoriser = authoriser
         self._lanes = lanes
-        self._server = server or ServerAddress("127.0.0.1", 3000)
+        self._visibility = Visibility(lanes)
+        self._root = RootDocuments(self._visibility, server or ServerAddress("127.0.0.1", 3000))
         self._pool = open_pool(conninfo, max_size=BATCH_CONNECTIONS, name="batch")
         self._cache: SchemaCache | None = None
         self._letters: dict[Letter, Ready] = {}
         self._shapes: dict[Hashable, Prepared] = {}
-        self._visible: dict[str, frozenset[int]] = {}
         self._disconnects = Disconnects()
         self._watch = SchemaWatch(conninfo, load_settings=self._load_settings, on_change=self._renew)
 
@@ -261,7 +259,7 @@ class RestService:
 
     async def _answer_without_plan(self, api: ApiRequest, caller: Caller, request: Request) -> Response:
         if api.action == "describe":
-            return await self._describe(api, caller, request)
+            return await self._root.answer(api, caller, request, self._known(), self._settings)
         match api.target:
             case TableTarget(name) | RowsTarget(name):
                 return render_options(render_allowed(find_table(self._known(), api.schema, name)))
@@ -271,77 +269,11 @@ class RestService:
             case _:
                 return render_options(render_allowed(None))
 
-    async def _describe(self, api: ApiRequest, caller: Caller, request: Request) -> Response:
-        settings, cache = self._settings, self._known()
-        if settings.openapi_mode == "disabled":
-            raise RestError("PGRST126")
-        if not any(one.name in OPENAPI_ACCEPTED for one in api.accept):
-            raise RestError("PGRST107", media_types=", ".join(one.name for one in api.accept))
-        rows = await self._ask_as(
-            caller,
-            request,
-            api.schema,
-            [Query(VISIBLE, (_array(api.schema),)), Query(DESCRIPTION, (api.schema.encode(),))],
-        )
-        visible, description = parse_visible(rows[0]), rows[1]
-        shows_all = settings.openapi_mode == "ignore-privileges"
-        body = render_openapi(
-            tables=[
-                one
-                for name, one in cache.tables.items()
-                if name[0] == api.schema and (shows_all or one.oid in visible)
-            ],
-            routines=[
-                one
-                for name, overloads in cache.routines.items()
-                if name[0] == api.schema
-                for one in overloads
-                if shows_all or one.oid in visible
-            ],
-            relationships=cache.relationships,
-            description=description.decode() if description else None,
-            settings=settings,
-            server=self._server,
-        )
-        headers = [(b"content-type", OPENAPI)]
-        if api.profile_sent:
-            headers.append((b"content-profile", api.schema.encode()))
-        return Response(200, headers, b"" if api.headers_only else body)
-
     async def _with_hint(self, error: RestError, caller: Caller) -> RestError:
         if isinstance(error, UnknownNameError):
-            error.hint = find_hint(error, self._known(), await self._visible_to(caller))
+            visible = await self._visibility.find(caller, self._settings)
+            error.hint = find_hint(error, self._known(), visible)
         return error
-
-    async def _visible_to(self, caller: Caller) -> frozenset[int]:
-        """Kept until the schema cache changes; a grant tells of itself by an event trigger."""
-        known = self._visible.get(caller.role)
-        if known is None:
-            try:
-                rows = await self._ask_as(
-                    caller, None, "", [Query(VISIBLE, (_array(*self._settings.db_schemas),))]
-                )
-            except BasaltError:
-                return frozenset()  # a role that cannot even ask sees nothing
-            known = parse_visible(rows[0])
-            if len(self._visible) >= MAX_ROLES:
-                self._visible.clear()
-            self._visible[caller.role] = known
-        return known
-
-    async def _ask_as(
-        self, caller: Caller, request: Request | None, schema: str, queries: list[Query]
-    ) -> list[bytes | None]:
-        """The first value of each query's answer, as the caller."""
-        settings = render_settings(request) if request is not None else _NO_REQUEST
-        search_path = render_search_path((schema,) if schema else ())
-        prelude = build_prelude(search_path, caller, settings, read_only=True)
-        scoped = [Query(one.sql, one.params, one.prepare, caller.role) for one in queries]
-        try:
-            results = await self._lanes.execute([prelude, *scoped], read_only=True)
-        except PostgresError as error:
-            raise translate(error, caller, self._settings) from error
-        return [result.rows[0][0] if result.rows else None for result in results[1:]]
 
     # The schema cache
 
@@ -356,11 +288,17 @@ class RestService:
             return False
 
     def _load_settings(self, connection: "psycopg.Connection[tuple[object, ...]]") -> RestSettings:
-        if not self._own_settings.db_config:
-            return self._own_settings
-        return override_rest_settings(
-            self._own_settings, load_database_settings(connection, self._own_settings)
-        )
+        """Those of the database over our own. What it says wrongly stops a start, and later changes nothing."""
+        own = self._own_settings
+        if not own.db_config:
+            return own
+        try:
+            return override_rest_settings(own, load_database_settings(connection, own))
+        except ConfigError as error:
+            if self._cache is None:
+                raise
+            observe.event("database_settings_refused", level="error", reason=str(error))
+            return self._settings
 
     def _renew(self, cache: SchemaCache, settings: RestSettings) -> None:
         self._authoriser.configure(settings)
@@ -368,16 +306,9 @@ class RestService:
         self._settings = settings
         self._letters.clear()
         self._shapes.clear()
-        self._visible.clear()
+        self._visibility.forget()
+        self._root.forget()
         self._lanes.forget_statements()
-
-
-_NO_REQUEST: Mapping[str, bytes] = {
-    "request.method": b"",
-    "request.path": b"",
-    "request.headers": b"{}",
-    "request.cookies": b"{}",
-}
 
 
 def keep(kept: dict[K, V], key: K, value: V) -> None:
@@ -390,7 +321,3 @@ def keep(kept: dict[K, V], key: K, value: V) -> None:
 
 def _may_be_new(error: RestError) -> bool:
     return isinstance(error, UnknownNameError) or error.code == "PGRST204"
-
-
-def _array(*names: str) -> bytes:
-    return array_literal(names).encode()

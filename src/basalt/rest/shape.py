@@ -5,7 +5,9 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 from basalt.http import Request
-from basalt.rest.literals import Split, Values, split_query
+from basalt.rest.errors import RestError
+from basalt.rest.literals import Split, Values, fill_shape, number_literals, split_query
+from basalt.rest.parameters import parse_parameters
 from basalt.rest.payload import parse_payload
 from basalt.rest.query import ApiRequest
 
@@ -33,6 +35,7 @@ class Shaped(NamedTuple):
     key: Hashable
     values: Values | None
     split: Split | None
+    takes_arguments: bool = False
 
 
 def letter_of(request: Request) -> Letter | None:
@@ -52,7 +55,8 @@ def shape_of(letter: Letter, body: bytes | None) -> Shaped | None:
     is_call = path.startswith(CALL_PREFIX) and path.count("/") == 2
     is_read = method in ("GET", "HEAD")
     has_range = any(name == b"range" for name, _ in headers)
-    split = None if has_range else split_query(query_string, takes_arguments=is_call and is_read)
+    takes_arguments = is_call and is_read
+    split = None if has_range else split_query(query_string, takes_arguments=takes_arguments)
     if split is None:
         return Shaped(letter, None, None) if is_read else None
     payload = None
@@ -70,7 +74,7 @@ def shape_of(letter: Letter, body: bytes | None) -> Shaped | None:
             return None
         payload, keys = parsed.raw, (parsed.keys, parsed.is_array)
     values = Values(split.literals, split.limit, split.offset or 0, payload)
-    return Shaped((method, path, split.shape, keys, headers), values, split)
+    return Shaped((method, path, split.shape, keys, headers), values, split, takes_arguments)
 
 
 def values_of(api: ApiRequest) -> Values:
@@ -81,9 +85,22 @@ def values_of(api: ApiRequest) -> Values:
 def is_trusted(shaped: Shaped, api: ApiRequest) -> bool:
     """Whether the parser found just what `split_query` did, so that it need not look at the next one."""
     found = shaped.values
-    return found is None or (
-        found.literals == api.literals
-        and (found.limit, found.offset) == (api.top_range.limit, api.top_range.offset)
-        # an offset or limit of 0 is written into the statement as none
-        and (shaped.split is None or 0 not in (shaped.split.offset, shaped.split.limit))
+    if found is None or shaped.split is None:
+        return True
+    has_same_values = found.literals == api.literals and (found.limit, found.offset) == (
+        api.top_range.limit,
+        api.top_range.offset,
     )
+    return has_same_values and _is_understood(shaped.split.shape, takes_arguments=shaped.takes_arguments)
+
+
+def _is_understood(shape: tuple[str, ...], *, takes_arguments: bool) -> bool:
+    """The same values are not enough: in `or=(a.fts.1)(b.eq.1)` the parser finds the first one and ignores the second,
+    `split_query` knows the second alone. So they are asked again, about values that differ from each other."""
+    query_string = fill_shape(shape)
+    split = split_query(query_string, takes_arguments=takes_arguments)
+    try:
+        query, _ = parse_parameters(query_string, takes_arguments=takes_arguments)
+    except RestError:
+        return False
+    return split is not None and split.shape == shape and number_literals(query)[1] == split.literals
