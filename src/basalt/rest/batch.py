@@ -16,6 +16,7 @@ import msgspec
 import orjson
 import psycopg
 from psycopg import AsyncRawCursor
+from psycopg_pool import PoolTimeout, TooManyRequests
 
 from basalt.access import Caller
 from basalt.config import RestSettings
@@ -47,7 +48,7 @@ class BatchedRequest(msgspec.Struct, forbid_unknown_fields=True):
     path: str
     method: str = "GET"
     headers: dict[str, str] = {}
-    body: Any = msgspec.UNSET
+    body: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     refs: dict[str, str] = {}
 
 
@@ -64,7 +65,7 @@ def parse_batch(body: bytes) -> list[BatchedRequest]:
     """Raises RestError PGRST102, or BatchError where one request is to blame."""
     try:
         requests = msgspec.json.decode(body, type=list[BatchedRequest])
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise RestError("PGRST102", problem=f"The batch cannot be read: {exc}") from exc
     if not 1 <= len(requests) <= MAX_REQUESTS:
         raise RestError(
@@ -183,6 +184,8 @@ class BatchRunner:
     def _translate(self, error: psycopg.Error | BasaltError, caller: Caller) -> BasaltError:
         if isinstance(error, BasaltError):
             return error
+        if isinstance(error, (PoolTimeout, TooManyRequests)):
+            return RestError("PGRST003")
         if error.sqlstate is None:
             return RestError("PGRST001")
         return translate(_Diagnosed(error), caller, self.settings)
@@ -257,9 +260,9 @@ def _render_body(one: BatchedRequest) -> bytes:
     content_type = next(
         (value for name, value in one.headers.items() if name.lower() == "content-type"), "application/json"
     )
-    if isinstance(one.body, str) and not content_type.startswith("application/json"):
-        return one.body.encode()
-    return orjson.dumps(one.body)
+    if content_type.startswith("application/json") or not bytes(one.body).startswith(b'"'):
+        return bytes(one.body)
+    return msgspec.json.decode(one.body, type=str).encode()
 
 
 def _as_value(response: Response) -> dict[str, Any]:
@@ -277,7 +280,11 @@ def _as_value(response: Response) -> dict[str, Any]:
 
 def _filled(one: BatchedRequest, answers: Sequence[Any]) -> BatchedRequest:
     """The request with the values that its `refs` ask for. Raises RestError PGRST102."""
-    path, body = one.path, one.body
+    if not one.refs:
+        return one
+    path = one.path
+    body = {} if one.body is msgspec.UNSET else _load(one.body)
+    has_body = one.body is not msgspec.UNSET
     for target, source in one.refs.items():
         value = _find(answers, source)
         match _split_pointer(target):
@@ -288,10 +295,18 @@ def _filled(one: BatchedRequest, answers: Sequence[Any]) -> BatchedRequest:
                 condition = "is.null" if value is None else f"eq.{text}"
                 path += f"{'&' if '?' in path else '?'}{quote(name, safe='')}={quote(condition, safe='')}"
             case ["body", *steps]:
-                body = _set(body, steps, value, target)
+                body, has_body = _set(body, steps, value, target), True
             case _:
                 raise RestError("PGRST102", problem=f"{target!r} is no place in a request")
-    return BatchedRequest(path, one.method, one.headers, body)
+    raw = msgspec.Raw(msgspec.json.encode(body)) if has_body else msgspec.UNSET
+    return BatchedRequest(path, one.method, one.headers, raw)
+
+
+def _load(raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise RestError("PGRST102", problem=f"The body cannot be read: {exc}") from exc
 
 
 def _split_pointer(pointer: str) -> list[str]:
@@ -321,7 +336,7 @@ def _set(body: Any, steps: Sequence[str], value: Any, pointer: str) -> Any:
     if not steps:
         return value
     step, *rest = steps
-    if body is msgspec.UNSET or body is None:
+    if body is None:
         body = {}
     if isinstance(body, Mapping):
         return {**body, step: _set(body.get(step), rest, value, pointer)}

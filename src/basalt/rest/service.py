@@ -253,7 +253,8 @@ class RestService:
 
     async def _run_batch(self, body: bytes, caller: Caller, request: Request) -> Response:
         runner = BatchRunner(self._pool, self._known(), self._settings, self._prepare)
-        return json_response(await runner.run(parse_batch(body), caller, request))
+        answers = runner.run(parse_batch(body), caller, request)
+        return json_response(await self._disconnects.wait(answers, request))
 
     # Without a plan
 

@@ -533,7 +533,8 @@ def _apply(embed: EmbedPlan, hoisted: Sequence[_Hoisted]) -> tuple[SpreadField, 
 
 
 def _with_sort_keys(read: ReadPlan, lateral: str) -> tuple[ReadPlan, tuple[PlannedOrder, ...]]:
-    """The order of a to-many spread is that of its arrays: the keys are selected below and ordered by above."""
+    """The order of a to-many spread is that of its arrays: the keys are selected below and ordered by above. Below it
+    still decides which rows a limit leaves."""
     if read.is_grouped:
         raise RestError(
             "PGRST127",
@@ -545,7 +546,8 @@ def _with_sort_keys(read: ReadPlan, lateral: str) -> tuple[ReadPlan, tuple[Plann
         name = _short(f"{lateral}_{term.field.name}_{number}")
         keys.append((term.embed, PlannedSelect(term.field, name)))
         order.append(PlannedOrder(PlannedField(name), term.direction, term.nulls))
-    return replace(read, order=(), sort_keys=tuple(keys)), tuple(order)
+    order_below = () if read.range == ALL_ROWS else read.order
+    return replace(read, order=order_below, sort_keys=tuple(keys)), tuple(order)
 
 
 def _shows_nothing(read: ReadPlan) -> bool:
