@@ -27,7 +27,7 @@ from basalt.postgres import (
     find_postgres,
 )
 from bench.load import percentile
-from bench.pgbench import run_pgbench
+from bench.pgbench import READ_CONNECTIONS, Pipeline, run_pgbench
 from bench.server import PROJECT, free_port
 
 REQUESTS_AT_ONCE = 32
@@ -53,7 +53,8 @@ def main() -> None:
     with bench_database() as access:
         uvloop.run(measure(access, seconds))
         program = find_postgres().bin_dir / "pgbench"
-        reference = run_pgbench(program, access.conninfo("authenticator"), [PRELUDE, READ], seconds=seconds)
+        conninfo, statements = access.conninfo("authenticator"), Pipeline([PRELUDE, READ])
+        reference = run_pgbench(program, conninfo, statements, connections=READ_CONNECTIONS, seconds=seconds)
         print(f"pgbench, the same statements: {reference.rate:,.0f}/s")
 
 

@@ -2,7 +2,7 @@
 
 It runs in a process of its own, so that it shares no interpreter with what it measures, and does as little as
 an honest client can: it writes prepared bytes, reads to the end of each answer, notes status and time.
-Bounded by connections and seconds.
+Bounded by connections and by seconds or a count.
 """
 
 import asyncio
@@ -11,9 +11,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Any, cast
 
 import uvloop
@@ -23,7 +24,8 @@ ANSWER_LIMIT_S = 30.0
 
 @dataclass
 class Load:
-    """What to send: every request is whole, head and body, as latin-1 text; they are sent in turn."""
+    """What to send: every request is whole, head and body, as latin-1 text; they are sent in turn. With `count` so many
+    of them, none before the measurement, and `seconds` is the longest that may take."""
 
     host: str
     port: int
@@ -31,6 +33,7 @@ class Load:
     connections: int = 32
     warm_up_s: float = 1.0
     seconds: float = 5.0
+    count: int | None = None
 
 
 @dataclass
@@ -54,17 +57,35 @@ class Measured:
 
 def run_load(load: Load) -> Measured:
     """Measure from a process of its own."""
-    done = subprocess.run(
+    with running_load(load) as finish:
+        return finish()
+
+
+@contextmanager
+def running_load(load: Load) -> Iterator[Callable[[], Measured]]:
+    """The load has begun in a process of its own; what is yielded waits for its end."""
+    with subprocess.Popen(
         [sys.executable, "-m", "bench.load"],
-        input=json.dumps(asdict(load)),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=load.warm_up_s + load.seconds + ANSWER_LIMIT_S + 30,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip())
-    return Measured(**json.loads(done.stdout))
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(asdict(load)))
+        process.stdin.close()
+        process.stdin = None  # for communicate(), which would flush it
+
+        def finish() -> Measured:
+            output, errors = process.communicate(timeout=load.warm_up_s + load.seconds + ANSWER_LIMIT_S + 30)
+            if process.returncode:
+                raise RuntimeError(errors.strip())
+            return Measured(**json.loads(output))
+
+        try:
+            yield finish
+        finally:
+            process.kill()  # nothing, when it has ended
 
 
 class Connection(asyncio.Protocol):
@@ -76,6 +97,7 @@ class Connection(asyncio.Protocol):
         self._wanted = -1  # bytes of the whole answer, -1 while its head is incomplete, -2 when it is chunked
         self._sent_at = 0.0
         self._status = ""
+        self.has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
@@ -100,7 +122,7 @@ class Connection(asyncio.Protocol):
         self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._run.is_over:
+        if not self.has_ended and not self._run.is_over:
             self._run.fail(f"the server closed a connection: {exc}")
 
     def _read_head(self, head: bytes, body_starts: int) -> None:
@@ -114,11 +136,13 @@ class Connection(asyncio.Protocol):
             self._wanted = body_starts  # 204
 
     def _send(self) -> None:
-        if self._run.is_over:
+        request = None if self._run.is_over else next(self._run.requests, None)
+        if request is None:
+            self.has_ended = True
             self._transport.close()
         else:
             self._sent_at = time.perf_counter()
-            self._transport.write(self._run.next_request())
+            self._transport.write(request)
 
 
 class Run:
@@ -126,28 +150,41 @@ class Run:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self.next_request = cycle([request.encode("latin-1") for request in load.requests]).__next__
+        self.requests = islice(cycle([request.encode("latin-1") for request in load.requests]), load.count)
         self.is_over = False
+        self._has_all = asyncio.Event()
         self.failures: list[str] = []
         self._forget()
 
     async def measure(self) -> Measured:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: self.fail(repr(context.get("exception"))))
+        started = time.perf_counter()
         for _ in range(self._load.connections):
             await loop.create_connection(lambda: Connection(self), self._load.host, self._load.port)
-        await asyncio.sleep(self._load.warm_up_s)
-        self._forget()
-        started = time.perf_counter()
-        await asyncio.sleep(self._load.seconds)
+        if self._load.count is None:
+            await asyncio.sleep(self._load.warm_up_s)
+            self._forget()
+            started = time.perf_counter()
+            await asyncio.sleep(self._load.seconds)
+        else:
+            await self._take_all(self._load.count)
         took_s = time.perf_counter() - started
         self.is_over = True
         return self._summarise(took_s)
+
+    async def _take_all(self, count: int) -> None:
+        try:
+            await asyncio.wait_for(self._has_all.wait(), self._load.seconds)
+        except TimeoutError:
+            self.fail(f"{len(self._took_s)} of {count} answers in {self._load.seconds:g} s")
 
     def note(self, status: str, took_s: float, size: int, answer: bytearray) -> None:
         self._statuses[status] += 1
         self._took_s.append(took_s)
         self._answer_bytes = size
+        if len(self._took_s) == self._load.count:
+            self._has_all.set()
         if status[0] != "2" and len(self.failures) < 3:
             self.failures.append(answer[-300:].decode("utf-8", "replace"))
 

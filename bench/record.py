@@ -10,6 +10,32 @@ from urllib.parse import unquote
 from basalt import observe
 from basalt.gateway.app import Gateway
 from basalt.postgres import LanePool, Query, Result
+from bench.pgbench import Pipeline
+from bench.requests import fill, request_headers
+from bench.scenarios import Scenario
+from bench.server import Server
+
+
+async def record_pipeline(gateway: Gateway, scenario: Scenario, server: Server, token: str) -> Pipeline:
+    """What one request of the scenario sends. Raises RuntimeError when another literal makes another statement, which
+    would have to be planned anew, or is no parameter at all."""
+    headers = request_headers(scenario, server, token)
+
+    async def record(number: int) -> list[Query]:
+        target, body = fill(scenario.target, number), fill(scenario.body, number)
+        return await record_queries(gateway, scenario.method, target, headers, body.encode())
+
+    numbers = scenario.numbers
+    if not numbers:
+        return Pipeline(await record(0))
+    number = numbers[len(numbers) // 2]  # of several digits, which occur nowhere else
+    queries, others = await record(number), await record(numbers[-1])
+    if [query.sql for query in queries] != [query.sql for query in others]:
+        raise RuntimeError(f"{scenario.title}: another literal is another statement")
+    values = [value or b"" for query in queries[1:] for value in query.params]
+    if not any(str(number).encode() in value for value in values):
+        raise RuntimeError(f"{scenario.title}: {number} is no parameter")
+    return Pipeline(queries, number, numbers)
 
 
 async def record_queries(

@@ -23,6 +23,7 @@ class Server:
     port: int
     anon_key: str
     jwt_secret: str
+    gateway_pid: int
 
 
 @contextmanager
@@ -67,13 +68,30 @@ def serving_bench_project() -> Iterator[Server]:
             port=int(environ["SUPABASE_API_PORT"]),
             anon_key=facts["anon_key"],
             jwt_secret=facts["jwt_secret"],
+            gateway_pid=find_gateway(process.pid),
         )
-        if warnings := log.read_text().strip():
+        if warnings := "\n".join(line for line in log.read_text().splitlines() if not line.endswith("…")):
             print(f"The server's log:\n{warnings[:2000]}", file=sys.stderr)
     finally:
         process.terminate()
         process.wait(STOP_LIMIT_S)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_gateway(supervisor_pid: int) -> int:
+    """The process id of the gateway that the supervisor has started."""
+    listed = subprocess.run(["ps", "-axo", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    for line in listed.stdout.splitlines():
+        pid, parent, command = line.split(None, 2)
+        if int(parent) == supervisor_pid and "basalt.gateway" in command:
+            return int(pid)
+    raise RuntimeError("the supervisor has no gateway")
+
+
+def resident_bytes(pid: int) -> int:
+    """What the process holds in memory."""
+    shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)
+    return int(shown.stdout) * 1024
 
 
 def free_port() -> int:

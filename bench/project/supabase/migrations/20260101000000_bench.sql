@@ -1,4 +1,5 @@
--- 100,000 notes of 5,000 people, 20 each, and a comment on each note: every row is seen by its owner alone.
+-- 100,000 notes of 5,000 people, 20 each, a comment on each note and a reaction to each comment, and 10,000 articles of
+-- one person: every row is seen by its owner alone.
 
 create table public.notes (
     id bigint generated always as identity primary key,
@@ -16,6 +17,21 @@ create table public.comments (
     body text not null
 );
 
+create table public.reactions (
+    id bigint generated always as identity primary key,
+    comment_id bigint not null references public.comments (id),
+    owner uuid not null default auth.uid(),
+    kind text not null
+);
+
+create table public.articles (
+    id bigint primary key,
+    owner uuid not null default auth.uid(),
+    title text not null,
+    amount numeric not null,
+    created_at timestamptz not null default now()
+);
+
 create table public.entries (
     id bigint generated always as identity primary key,
     owner uuid not null default auth.uid(),
@@ -26,6 +42,8 @@ create table public.entries (
 
 comment on table public.notes is 'What the benchmark reads.';
 comment on table public.comments is 'What the benchmark embeds.';
+comment on table public.reactions is 'What the benchmark embeds in comments.';
+comment on table public.articles is 'What the benchmark looks up and upserts.';
 comment on table public.entries is 'What the benchmark inserts.';
 
 create function public.bench_owner(number bigint) returns uuid
@@ -48,11 +66,23 @@ select note.id, note.owner, 'A comment on ' || note.title
 from public.notes as note
 order by note.id;
 
+insert into public.reactions (comment_id, owner, kind)
+select comment.id, comment.owner, 'like'
+from public.comments as comment
+order by comment.id;
+
+insert into public.articles (id, owner, title, amount)
+select number, public.bench_owner(7), 'An article', 12.5
+from generate_series(1, 10000) as number;
+
 create index notes_owner_idx on public.notes (owner);
 create index comments_note_id_idx on public.comments (note_id);
+create index reactions_comment_id_idx on public.reactions (comment_id);
 
 alter table public.notes enable row level security;
 alter table public.comments enable row level security;
+alter table public.reactions enable row level security;
+alter table public.articles enable row level security;
 alter table public.entries enable row level security;
 
 create policy "owners read their notes" on public.notes
@@ -60,6 +90,12 @@ create policy "owners read their notes" on public.notes
 
 create policy "owners read comments on their notes" on public.comments
     for select to authenticated using (owner = (select auth.uid()));
+
+create policy "owners read reactions to their comments" on public.reactions
+    for select to authenticated using (owner = (select auth.uid()));
+
+create policy "owners do everything with their articles" on public.articles
+    to authenticated using (owner = (select auth.uid())) with check (owner = (select auth.uid()));
 
 create policy "owners write their entries" on public.entries
     for insert to authenticated with check (owner = (select auth.uid()));
@@ -79,7 +115,15 @@ end;
 
 comment on function public.summarise_notes is 'What the benchmark calls.';
 
-analyze public.notes, public.comments;
+create function public.pause(seconds double precision) returns void
+language sql volatile
+begin atomic
+    select pg_sleep(seconds);
+end;
+
+comment on function public.pause is 'What the benchmark keeps slow.';
+
+analyze public.notes, public.comments, public.reactions, public.articles;
 
 -- The people, because @supabase/lite looks up the token's user.
 insert into auth.users (instance_id, id, aud, role, email, created_at, updated_at)
