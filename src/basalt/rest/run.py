@@ -92,7 +92,11 @@ def prepare(api: ApiRequest, cache: SchemaCache, settings: RestSettings) -> Prep
 
 
 def render_search_path(schemas: Sequence[str]) -> bytes:
-    return ", ".join('"' + name.replace('"', '""') + '"' for name in schemas).encode()
+    """
+    >>> render_search_path(["public", "extensions", "public"])
+    b'"public", "extensions"'
+    """
+    return ", ".join('"' + name.replace('"', '""') + '"' for name in dict.fromkeys(schemas)).encode()
 
 
 def _rolls_back(api: ApiRequest, settings: RestSettings) -> bool:

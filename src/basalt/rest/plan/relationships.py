@@ -35,7 +35,10 @@ def _is_meant(found: Relationship, item: SelectEmbed) -> bool:
                 found.columns == (target,) and found.cardinality == "many-to-one"
             )
         if found.junction is not None:
-            return names_table and hint == found.junction.table[1]
+            # either key may be the near one, so only a key says which (`people!person_id(*)`)
+            near = found.junction
+            is_key = hint == near.near_constraint or near.near_columns == (hint,)
+            return names_table and (is_key or hint == near.table[1])
         return (
             names_table
             and found.cardinality == "one-to-many"
@@ -62,15 +65,18 @@ def _ambiguous(parent: Name, target: str, candidates: Sequence[Relationship]) ->
         }
         for found in candidates
     ]
-    options = ", ".join(
-        f"'{found.foreign[1]}!{found.junction.table[1] if found.junction else found.constraint}'"
-        for found in candidates
-    )
+    options = ", ".join(f"'{found.foreign[1]}!{_clearest_hint(found)}'" for found in candidates)
     hint = (
         f"Try changing '{target}' to one of the following: {options}. "
         "Find the desired relationship in the 'details' key."
     )
     return RestError("PGRST201", details=details, hint=hint, parent=parent[1], child=target)
+
+
+def _clearest_hint(found: Relationship) -> str:
+    if found.junction is None:
+        return found.constraint
+    return found.junction.near_constraint if found.is_self else found.junction.table[1]
 
 
 def _describe(found: Relationship) -> str:

@@ -85,7 +85,7 @@ def build_level(
         shown.append(build_select(key, quote(source) if source else rows, statement))
     is_grouped = plan.is_grouped or is_grouped_above
     for below in plan.embeds:
-        shown.extend(_build_shown(below, is_grouped=is_grouped))
+        shown.extend(_build_shown(below, statement, is_grouped=is_grouped))
     source, joined = _build_source(embed.relationship, plan, parent) if embed else (_root_source(plan), [])
     parts = [f"select {', '.join(shown)} from {source}"]
     parts.extend(_build_join(below, rows, statement, is_grouped=is_grouped) for below in plan.embeds)
@@ -121,12 +121,12 @@ def _build_source(relationship: Relationship, plan: ReadPlan, parent: str) -> tu
     ]
 
 
-def _build_shown(embed: EmbedPlan, *, is_grouped: bool) -> list[str]:
+def _build_shown(embed: EmbedPlan, statement: Statement, *, is_grouped: bool) -> list[str]:
     lateral, label = quote(embed.lateral), quote(embed.label)
     comparable = "::jsonb" if is_grouped else ""
     match embed.mode:
         case "spread_one" | "spread_many":
-            return [_build_spread_field(one, lateral) for one in embed.fields]
+            return [statement.piece(_build_spread_field(one, lateral)) for one in embed.fields]
         case _ if embed.is_empty:
             return []
         case "object":
@@ -157,10 +157,9 @@ def _build_join(embed: EmbedPlan, parent: str, statement: Statement, *, is_group
     shown = [f"json_agg({lateral}) as {lateral}"]
     if embed.mode == "spread_many":
         order = build_order(embed.order, lateral, statement)
-        shown.extend(
-            f"coalesce(json_agg({lateral}.{quote(one.name)}{order}), '[]')::jsonb as {quote(one.alias or one.name)}"
-            for one in embed.fields
-        )
+        for one in embed.fields:
+            values = statement.piece(f"coalesce(json_agg({lateral}.{quote(one.name)}{order}), '[]')::jsonb")
+            shown.append(f"{values} as {quote(one.alias or one.name)}")
     on = f"{lateral} is not null" if embed.is_inner else "true"
     return f"{join} join lateral (select {', '.join(shown)} from ({level}) as {lateral}) as {lateral} on {on}"
 
@@ -224,7 +223,7 @@ def build_count(
     conditions += [_build_count_condition(one, plan, rows, statement) for one in plan.where]
     conditions += [_build_exists(below, rows, statement) for below in plan.embeds if below.is_inner]
     where = f" where {' and '.join(conditions)}" if conditions else ""
-    return f"select 1 from {source}{where}"
+    return statement.piece(f"select 1 from {source}{where}")
 
 
 def _build_exists(embed: EmbedPlan, parent: str, statement: Statement) -> str:

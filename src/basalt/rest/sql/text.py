@@ -4,7 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from basalt.postgres import Name
+from basalt.rest.errors import RestError
 from basalt.rest.literals import Values
+
+MAX_LENGTH = 1024 * 1024  # a query string of 64 KiB that repeats nothing comes to a fifth of it
+MAX_PARAMS = 65535  # of PostgreSQL's protocol
 
 Param = bytes | None | Callable[[Values], bytes | None]
 """A constant of the shape, or what to take from the values of a request."""
@@ -48,12 +52,25 @@ def array_literal(values: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class Statement:
+    """`length` is that of the pieces made so far. Filters on an embed repeat the embed's own filters, and the fields of
+    a spread its order, so that a short query string could ask for a text without end: building stops before that."""
+
     params: list[Param] = field(default_factory=list)
     text: str = ""
+    length: int = 0
+
+    def piece(self, text: str) -> str:
+        """A part of the text that may be there many times. Raises RestError PGRST100 when it gets too long."""
+        self.length += len(text)
+        if self.length > MAX_LENGTH:
+            raise _too_long(f"a statement of more than {MAX_LENGTH} characters")
+        return text
 
     def bind(self, param: Param) -> str:
-        """The placeholder of a new parameter."""
+        """The placeholder of a new parameter. Raises RestError PGRST100 when there are too many."""
         self.params.append(param)
+        if len(self.params) > MAX_PARAMS:
+            raise _too_long(f"more than {MAX_PARAMS} parameters")
         return f"${len(self.params)}"
 
     def bind_text(self, slot: int | None, value: str) -> str:
@@ -84,3 +101,7 @@ class Statement:
                 for param in self.params
             ]
         )
+
+
+def _too_long(what: str) -> RestError:
+    return RestError("PGRST100", problem=f"The request needs {what}", hint="Ask for less in one request")
