@@ -4,7 +4,7 @@ import gc
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from basalt import observe
 from basalt.errors import BasaltError, render_error
+from basalt.gateway.answers import Send, write_answer
 from basalt.gateway.edges import Edge, ProjectEdge
 from basalt.gateway.limits import RequestLimits
 from basalt.http import ClientDisconnectedError, Headers, Request, Response, json_response
@@ -19,10 +20,8 @@ from basalt.http import ClientDisconnectedError, Headers, Request, Response, jso
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-BODILESS = frozenset({204, 304})
 PROBES = frozenset({"/health", "/ready"})  # asked every few seconds, and worth a line only when they fail
 
 
@@ -88,7 +87,7 @@ class Gateway:
         token = observe.request_id.set(request_id)
         try:
             response = await self._answer(scope, headers, request_id, receive)
-            size = await _write(response, send, has_length=scope["method"] != "HEAD")
+            size = await write_answer(response, send, method=scope["method"])
         except ClientDisconnectedError:
             observe.event("client_disconnected", level="debug", method=scope["method"], path=scope["path"])
             return
@@ -220,30 +219,3 @@ def _decode_path(scope: Scope) -> str:
     if "\0" in path:
         raise BasaltError("invalid_path", 400, "The path holds a NUL character")
     return path
-
-
-async def _write(response: Response, send: Send, *, has_length: bool) -> int:
-    """Send head and body; returns the size of the body in bytes. The length of what HEAD leaves out is not known here
-    (RFC 9110 §8.6: then it is not sent)."""
-    body = response.body
-    if isinstance(body, bytes):
-        if (
-            has_length
-            and response.status not in BODILESS
-            and not any(name == b"content-length" for name, _ in response.headers)
-        ):
-            response.headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-        await send({"type": "http.response.body", "body": body})
-        return len(body)
-    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    return await _write_stream(body, send)
-
-
-async def _write_stream(body: AsyncIterator[bytes], send: Send) -> int:
-    size = 0
-    async for chunk in body:
-        size += len(chunk)
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-    return size

@@ -163,7 +163,7 @@ def render_canonical(query_string: bytes) -> str:
     ('a=x%20y&b=2,1', 'id=gt.1&select=id%2Cname')
     """
     text = query_string.decode("latin-1")
-    if not _UNUSUAL.search(text):
+    if text and not _UNUSUAL.search(text):
         pairs = dict(sorted(part.partition("=")[::2] for part in text.split("&")))
         if len(pairs) == text.count("&") + 1:
             return "&".join([f"{name}={value}" for name, value in pairs.items()]).translate(_ENCODED)

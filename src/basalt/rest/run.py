@@ -37,6 +37,9 @@ FROM_ROLE = (
 )
 PRELUDE = BEFORE_ROLE + FROM_ROLE
 FIXED_PARAMS = 8
+# PostgreSQL holds some 60 bytes for each character of a prepared statement, on each lane. A short request can ask for a
+# megabyte of SQL, and a lane keeps hundreds of statements.
+MAX_KEPT_LENGTH = 16 * 1024
 CHECK_CONSTRAINTS = Query("set constraints all immediate", prepare=False)
 
 MARKS = {SINGULAR_MARK: "PGRST116", AFFECTED_MARK: "PGRST124", PUT_MARK: "PGRST115"}
@@ -58,6 +61,11 @@ class Prepared:
     rolls_back: bool
     isolation: str | None
     hoisted: tuple[tuple[str, str], ...]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it may be kept for later requests, here and as a prepared statement."""
+        return len(self.statement.text) <= MAX_KEPT_LENGTH
 
     @property
     def legacy_targets(self) -> tuple[tuple[str, str], ...]:
@@ -174,10 +182,11 @@ def build_queries(
     if settings.db_pre_request is not None:
         queries.append(Query(pre_request_sql(settings), (), is_prepared, caller.role))
     statement = prepared.statement
-    queries.append(Query(statement.text, statement.render(values), is_prepared, caller.role))
+    is_kept = is_prepared and prepared.is_kept
+    queries.append(Query(statement.text, statement.render(values), is_kept, caller.role))
     if prepared.count_plan is not None:
         count = prepared.count_plan
-        queries.append(Query(count.text, count.render(values), is_prepared, caller.role))
+        queries.append(Query(count.text, count.render(values), is_kept, caller.role))
     return queries
 
 

@@ -20,11 +20,13 @@ CONNECT_LIMIT_S = 5
 FINGERPRINT = """
 select concat_ws('/',
     (select max(xmin::text::bigint) || ' ' || count(*) from pg_catalog.pg_class),
+    (select max(xmin::text::bigint) from pg_catalog.pg_attribute where attnum > 0),
     (select max(xmin::text::bigint) || ' ' || count(*) from pg_catalog.pg_proc),
     (select max(xmin::text::bigint) || ' ' || count(*) from pg_catalog.pg_constraint),
     (select max(xmin::text::bigint) || ' ' || count(*) from pg_catalog.pg_type))
 """
 
+Listener = psycopg.AsyncConnection[tuple[object, ...]]
 LoadSettings = Callable[["psycopg.Connection[tuple[object, ...]]"], RestSettings]
 
 
@@ -49,11 +51,18 @@ class SchemaWatch:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, *, channel: str | None) -> None:
-        """Load, then listen on `channel`. Raises psycopg.Error when the database cannot be read."""
-        await self.reload()
+        """Listen on `channel`, then load, so that no change falls between. Raises psycopg.Error when the database
+        cannot be read."""
+        listener = await self._start_to_listen(channel) if channel is not None else None
+        try:
+            await self.reload()
+        except BaseException:
+            if listener is not None:
+                await listener.close()
+            raise
         self._tasks = [asyncio.create_task(self._reload_when_wanted())]
-        if channel is not None:
-            self._tasks.append(asyncio.create_task(self._listen(channel)))
+        if channel is not None and listener is not None:
+            self._tasks.append(asyncio.create_task(self._listen(channel, listener)))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -125,26 +134,33 @@ class SchemaWatch:
                 self._wanted.set()  # never dropped: the old cache serves until it works
                 await asyncio.sleep(BACK_OFF_S)
 
-    async def _listen(self, channel: str) -> None:
+    async def _listen(self, channel: str, listener: Listener) -> None:
         while True:
             try:
-                await self._listen_once(channel)
+                async with listener:
+                    async for _ in listener.notifies():
+                        self.want_reload()
             except (psycopg.Error, OSError) as error:
                 observe.event("schema_listener_lost", level="warning", reason=str(error).strip())
-                await asyncio.sleep(BACK_OFF_S)
-                self.want_reload()  # what was said meanwhile was not heard
+            listener = await self._listen_again(channel)
+            self.want_reload()  # what was said meanwhile was not heard
 
-    async def _listen_once(self, channel: str) -> None:
-        async with await psycopg.AsyncConnection.connect(
+    async def _listen_again(self, channel: str) -> Listener:
+        while True:
+            await asyncio.sleep(BACK_OFF_S)
+            with contextlib.suppress(psycopg.Error, OSError):
+                return await self._start_to_listen(channel)
+
+    async def _start_to_listen(self, channel: str) -> Listener:
+        connection = await psycopg.AsyncConnection.connect(
             self._conninfo,
             autocommit=True,
             application_name="basalt/schema-listener",
             connect_timeout=CONNECT_LIMIT_S,
-        ) as connection:
-            name = psycopg.sql.Identifier(channel)
-            await connection.execute(psycopg.sql.SQL("listen {}").format(name))
-            async for _ in connection.notifies():
-                self.want_reload()
+        )
+        name = psycopg.sql.Identifier(channel)
+        await connection.execute(psycopg.sql.SQL("listen {}").format(name))
+        return connection
 
 
 def _fingerprint(connection: "psycopg.Connection[tuple[object, ...]]") -> str:

@@ -6,7 +6,7 @@ forgotten when the schema cache changes.
 """
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -49,6 +49,7 @@ BATCH_CONNECTIONS = 4
 
 
 K = TypeVar("K")
+T = TypeVar("T")
 V = TypeVar("V")
 
 
@@ -221,13 +222,17 @@ class RestService:
         return response
 
     async def _prepare(self, api: ApiRequest, caller: Caller) -> Prepared:
+        return await self._with_new_names(lambda: prepare(api, self._known(), self._settings), caller)
+
+    async def _with_new_names(self, look: Callable[[], T], caller: Caller) -> T:
+        """What `look` finds in the schema cache, also if that is older than a name. Raises RestError, with its hint."""
         try:
-            return prepare(api, self._known(), self._settings)
+            return look()
         except RestError as error:
             if not _may_be_new(error) or not await self._recheck():
                 raise await self._with_hint(error, caller) from None
         try:
-            return prepare(api, self._known(), self._settings)
+            return look()
         except RestError as error:
             raise await self._with_hint(error, caller) from None
 
@@ -246,6 +251,8 @@ class RestService:
     def _remember(
         self, letter: Letter | None, shaped: Shaped | None, prepared: Prepared, values: Values
     ) -> None:
+        if not prepared.is_kept:
+            return
         if shaped is not None and shaped.values is not None and is_trusted(shaped, prepared.api):
             keep(self._shapes, shaped.key, prepared)
         if letter is not None and letter.method in READING_METHODS:
@@ -261,14 +268,17 @@ class RestService:
     async def _answer_without_plan(self, api: ApiRequest, caller: Caller, request: Request) -> Response:
         if api.action == "describe":
             return await self._root.answer(api, caller, request, self._known(), self._settings)
+        return render_options(await self._with_new_names(lambda: self._find_allowed(api), caller))
+
+    def _find_allowed(self, api: ApiRequest) -> str:
         match api.target:
             case TableTarget(name) | RowsTarget(name):
-                return render_options(render_allowed(find_table(self._known(), api.schema, name)))
+                return render_allowed(find_table(self._known(), api.schema, name))
             case RoutineTarget(name):
                 given = frozenset(key for key, _ in api.query.parameters)
-                return render_options(render_allowed(find_routine(self._known(), api, name, given)))
+                return render_allowed(find_routine(self._known(), api, name, given))
             case _:
-                return render_options(render_allowed(None))
+                return render_allowed(None)
 
     async def _with_hint(self, error: RestError, caller: Caller) -> RestError:
         if isinstance(error, UnknownNameError):

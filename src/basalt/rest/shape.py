@@ -48,7 +48,7 @@ def letter_of(request: Request) -> Letter | None:
 
 
 def shape_of(letter: Letter, body: bytes | None) -> Shaped | None:
-    """None for what needs a closer look each time. Raises RestError PGRST102 for a body that cannot be read."""
+    """None for what needs a closer look each time."""
     method, path, query_string, headers = letter
     if path == BATCH_PATH:
         return None
@@ -64,12 +64,15 @@ def shape_of(letter: Letter, body: bytes | None) -> Shaped | None:
     if method in PAYLOAD_METHODS:
         content_type = next((value for name, value in headers if name == b"content-type"), None)
         has_columns = method != "PUT" and any(part.startswith("columns=") for part in split.shape)
-        parsed = parse_payload(
-            body or b"",
-            None if content_type is None else content_type.decode("latin-1"),
-            columns=() if has_columns else None,
-            is_call=is_call,
-        )
+        try:
+            parsed = parse_payload(
+                body or b"",
+                None if content_type is None else content_type.decode("latin-1"),
+                columns=() if has_columns else None,
+                is_call=is_call,
+            )
+        except RestError:
+            return None  # path, method and profile may be wrong too, and are complained about first
         if parsed.form_pairs:
             return None
         payload, keys = parsed.raw, (parsed.keys, parsed.is_array)

@@ -8,6 +8,7 @@ of the level below it and hands its aggregates to the level above.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Literal
 
 from basalt.config import RestSettings
@@ -34,6 +35,7 @@ from basalt.rest.query import (
     SelectItem,
 )
 
+MAX_FIELDS = 1664  # PostgreSQL returns no more, and a spread hands its fields to the level above
 MAX_NAME_BYTES = 63  # PostgreSQL cuts longer identifiers, which could make two of them one
 
 
@@ -296,9 +298,13 @@ class _Planner:
             or place.spread == "many"
             or any(one.aggregate is not None for one in fields)
         )
-        select = tuple(self.expand(fields, known, place, has_aggregate=has_aggregate))
+        expanded = self.expand(fields, known, place, has_aggregate=has_aggregate)
+        select = tuple(islice(expanded, MAX_FIELDS + 1))
         select = tuple(_with_alias(one, is_spread=place.spread is not None) for one in select)
         embeds, hoisted = self.embeds(node, table, place, has_aggregate=has_aggregate)
+        order = node.order if place.spread == "many" else ()  # the keys of which are selected too
+        if len(select) + len(order) + sum(_shown_count(embed) for embed in embeds) > MAX_FIELDS:
+            raise RestError("PGRST100", problem=f"More than {MAX_FIELDS} fields of '{table[1]}' are selected")
         by_label = {embed.label: embed for embed in reversed(embeds)}
         plan = ReadPlan(
             table=table,
@@ -504,6 +510,10 @@ def _spread_fields(read: ReadPlan) -> tuple[SpreadField, ...]:
         elif not embed.is_empty:
             own.append(SpreadField(embed.label))
     return tuple(own)
+
+
+def _shown_count(embed: EmbedPlan) -> int:
+    return len(embed.fields) if embed.mode in ("spread_one", "spread_many") else 1
 
 
 def _hoist(read: ReadPlan, lateral: str) -> Iterable[_Hoisted]:

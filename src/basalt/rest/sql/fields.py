@@ -47,14 +47,14 @@ def build_field(one: PlannedField, rows: str, statement: Statement) -> str:
         return rows
     column = f"{rows}.*" if one.name == "*" else f"{rows}.{quote(one.name)}"
     if not one.json_path:
-        return statement.piece(column)
+        return column
     steps = "".join(
         ("->>" if step.as_text else "->")
         + statement.bind(str(step.key).encode())
         + ("::int" if isinstance(step.key, int) else "")
         for step in one.json_path
     )
-    return statement.piece(f"(to_jsonb({column}){steps})" if one.to_json else f"({column}{steps})")
+    return f"(to_jsonb({column}){steps})" if one.to_json else f"({column}{steps})"
 
 
 def build_cast(cast: str | None, text: str) -> str:

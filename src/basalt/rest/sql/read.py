@@ -85,16 +85,15 @@ def build_level(
         shown.append(build_select(key, quote(source) if source else rows, statement))
     is_grouped = plan.is_grouped or is_grouped_above
     for below in plan.embeds:
-        shown.extend(_build_shown(below, statement, is_grouped=is_grouped))
+        shown.extend(_build_shown(below, is_grouped=is_grouped))
     source, joined = _build_source(embed.relationship, plan, parent) if embed else (_root_source(plan), [])
     parts = [f"select {', '.join(shown)} from {source}"]
     parts.extend(_build_join(below, rows, statement, is_grouped=is_grouped) for below in plan.embeds)
     if conditions := joined + build_conditions(plan.where, rows, statement):
         parts.append("where " + " and ".join(conditions))
     text = " ".join(parts) + _build_groups(plan, rows, statement) + build_order(plan.order, rows, statement)
-    return text + (
-        _build_range(plan.range, statement) if embed else build_window(plan.range, statement, max_rows)
-    )
+    text += _build_range(plan.range, statement) if embed else build_window(plan.range, statement, max_rows)
+    return statement.piece(text)
 
 
 def _root_source(plan: ReadPlan) -> str:
@@ -121,12 +120,12 @@ def _build_source(relationship: Relationship, plan: ReadPlan, parent: str) -> tu
     ]
 
 
-def _build_shown(embed: EmbedPlan, statement: Statement, *, is_grouped: bool) -> list[str]:
+def _build_shown(embed: EmbedPlan, *, is_grouped: bool) -> list[str]:
     lateral, label = quote(embed.lateral), quote(embed.label)
     comparable = "::jsonb" if is_grouped else ""
     match embed.mode:
         case "spread_one" | "spread_many":
-            return [statement.piece(_build_spread_field(one, lateral)) for one in embed.fields]
+            return [_build_spread_field(one, lateral) for one in embed.fields]
         case _ if embed.is_empty:
             return []
         case "object":
