@@ -26,7 +26,7 @@ async def write_answer(response: Response, send: Send, *, method: str) -> int:
         return await _write_stream(body, send)
     # The length of what HEAD leaves out is not known here; then it is not sent (RFC 9110 §8.6).
     has_length = method != "HEAD" and response.status not in BODILESS
-    if any(name in FRAMING for name, _ in response.headers):
+    if not FRAMING.isdisjoint([name for name, _ in response.headers]):
         has_length = has_length and not any(name == b"content-length" for name, _ in response.headers)
     else:
         cycle = getattr(send, "__self__", None)

@@ -70,8 +70,10 @@ class RestCors:
         self._exposed = exposed
 
     def answer_preflight(self, method: str, headers: Headers) -> Response | None:
+        if not _is_preflight(method, headers):
+            return None
         allowed = self._allowed_origin(headers)
-        if not _is_preflight(method, headers) or not allowed:
+        if not allowed:
             return None
         if headers.get("access-control-request-method") not in REST_METHODS.decode().split(", "):
             return None

@@ -8,10 +8,11 @@ class Headers:
     """Immutable and case-insensitive by construction: ASGI servers lower-case the names. Values are Latin-1
     (RFC 9110 §5.5)."""
 
-    __slots__ = ("raw",)
+    __slots__ = ("_first", "raw")
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.raw: list[tuple[bytes, bytes]] = raw if isinstance(raw, list) else list(raw)
+        self._first = dict(reversed(self.raw))
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of `name` (given in lower case).
@@ -19,11 +20,8 @@ class Headers:
         >>> Headers([(b"range", b"0-9")]).get("range")
         '0-9'
         """
-        wanted = name.encode("latin-1")
-        for key, value in self.raw:
-            if key == wanted:
-                return value.decode("latin-1")
-        return default
+        value = self._first.get(name.encode("latin-1"))
+        return default if value is None else value.decode("latin-1")
 
     def get_all(self, name: str) -> list[str]:
         """Every value of `name`, in the order received; a header may be repeated (`Prefer`)."""
@@ -31,4 +29,4 @@ class Headers:
         return [value.decode("latin-1") for key, value in self.raw if key == wanted]
 
     def __contains__(self, name: str) -> bool:
-        return self.get(name) is not None
+        return name.encode("latin-1") in self._first

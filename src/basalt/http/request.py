@@ -68,27 +68,38 @@ class Request:
         stored."""
         if self._body is None:
             self._check_announced_length(limit_bytes)
-            chunks = [chunk async for chunk in self.stream(limit_bytes)]
-            self._body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunk, is_last = await self._next_chunk(0, limit_bytes)
+            if is_last:  # as most are
+                self._body = chunk
+            else:
+                rest = [chunk async for chunk in self._stream(limit_bytes, received=len(chunk))]
+                self._body = b"".join([chunk, *rest])
         return self._body
 
     async def stream(self, limit_bytes: int | None = None) -> AsyncIterator[bytes]:
         """The body in chunks as they arrive. Raises like `body`, and ClientDisconnectedError when the client
         stops sending."""
-        limit = self.body_limit_bytes if limit_bytes is None else limit_bytes
-        received = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnectedError
-            chunk: bytes = message.get("body", b"")
+        async for chunk in self._stream(limit_bytes, received=0):
+            yield chunk
+
+    async def _stream(self, limit_bytes: int | None, *, received: int) -> AsyncIterator[bytes]:
+        is_last = False
+        while not is_last:
+            chunk, is_last = await self._next_chunk(received, limit_bytes)
             received += len(chunk)
-            if received > limit:
-                raise _too_large(limit)
             if chunk:
                 yield chunk
-            if not message.get("more_body", False):
-                return
+
+    async def _next_chunk(self, received: int, limit_bytes: int | None) -> tuple[bytes, bool]:
+        """What comes next, and whether it is the last."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnectedError
+        chunk: bytes = message.get("body", b"")
+        limit = self.body_limit_bytes if limit_bytes is None else limit_bytes
+        if received + len(chunk) > limit:
+            raise _too_large(limit)
+        return chunk, not message.get("more_body", False)
 
     async def wait_disconnect(self) -> None:
         """Return when the client has gone. Only meaningful after the body was read."""

@@ -7,6 +7,7 @@ CSV and forms become JSON; text, XML and bytes stay for the routines that take t
 import csv
 import io
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -36,6 +37,7 @@ class Payload(NamedTuple):
     form_pairs: tuple[tuple[str, str], ...] = ()
 
 
+@lru_cache(maxsize=256)
 def payload_type_of(content_type: str | None) -> PayloadType | None:
     """None for what no endpoint takes.
 
