@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from basalt.rest.preferences import MAX_INVALID, applied_preferences, parse_preferences, render_applied
+from basalt.rest.preferences import MAX_INVALID, parse_preferences, render_applied, render_meaningful
 from basalt.rest.query import ApiRequest, ParsedQuery, Preferences, TableTarget
 
 pytestmark = pytest.mark.req("P5")
@@ -96,10 +96,10 @@ def test_applied_preferences_keep_postgrests_order() -> None:
 )  # fmt: skip
 def test_only_what_had_a_meaning_is_applied(method: str, action: str, applied: str) -> None:
     request = ApiRequest(method, action, TableTarget("films"), "public", ParsedQuery(), EVERYTHING)  # type: ignore[arg-type]
-    assert render_applied(applied_preferences(request, has_conflict_target=True)) == applied
+    assert render_meaningful(request.preferences, request.action, has_conflict_target=True) == applied
 
 
 def test_resolution_without_anything_to_conflict_on_is_not_applied() -> None:
     wanted = Preferences(resolution="merge-duplicates")
     request = ApiRequest("POST", "insert", TableTarget("logs"), "public", ParsedQuery(), wanted)
-    assert render_applied(applied_preferences(request, has_conflict_target=False)) is None
+    assert render_meaningful(request.preferences, request.action, has_conflict_target=False) is None

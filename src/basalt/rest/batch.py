@@ -25,12 +25,13 @@ from basalt.http import Headers, Request, Response
 from basalt.postgres import Pool, Query, Result, SchemaCache
 from basalt.rest.errors import RestError
 from basalt.rest.literals import Values
-from basalt.rest.plan import CallPlan
+from basalt.rest.plan import CallPlan, WritePlan
 from basalt.rest.query import ApiRequest, BatchTarget, RootTarget
 from basalt.rest.request import parse_request
 from basalt.rest.response import render_response
 from basalt.rest.run import Prepared, build_queries, read_outcome, translate
 from basalt.rest.shape import values_of
+from basalt.rest.sql.write import FORGET_INSERTED
 
 MAX_REQUESTS = 100
 READING = frozenset({"GET", "HEAD"})
@@ -179,6 +180,8 @@ class BatchRunner:
         for name, _ in prepared.hoisted:  # those of a routine or a `Prefer` end with their request
             setting = psycopg.sql.SQL(".").join(map(psycopg.sql.Identifier, name.split(".")))
             await cursor.execute(psycopg.sql.SQL("set local {} to default").format(setting))
+        if isinstance(prepared.plan, WritePlan) and prepared.plan.resolution == "merge":
+            await cursor.execute(FORGET_INSERTED.encode())
         return results
 
     def _translate(self, error: psycopg.Error | BasaltError, caller: Caller) -> BasaltError:

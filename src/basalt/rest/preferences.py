@@ -3,9 +3,10 @@ answers it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from basalt.rest.query import ApiRequest, Preferences
+from basalt.rest.query import Action, Preferences
 
 MAX_INVALID = 32  # more unknown preferences than this are dropped: they are only ever listed in an error
 
@@ -103,17 +104,21 @@ def _render_return(representation: str) -> str:
     return "return=representation" if representation == "full" else f"return={representation}"
 
 
-def applied_preferences(request: ApiRequest, *, has_conflict_target: bool) -> Preferences:
-    """Those preferences that had a meaning for what the request did: `resolution` for an insert that can
-    conflict, `return` for writes, `missing` where defaults are filled in, `max-affected` where rows
-    change."""
-    asked = request.preferences
-    action = request.action
+@lru_cache(maxsize=512)
+def render_meaningful(preferences: Preferences, action: Action, *, has_conflict_target: bool) -> str | None:
+    """`Preference-Applied` of those preferences that had a meaning for what was done: `resolution` for an insert that
+    can conflict, `return` for writes, `missing` where defaults are filled in, `max-affected` where rows change.
+
+    >>> render_meaningful(Preferences(count="exact", missing="default"), "read", has_conflict_target=False)
+    'count=exact'
+    """
     is_write = action in ("insert", "update", "delete", "upsert_one")
-    return replace(
-        asked,
-        resolution=asked.resolution if action == "insert" and has_conflict_target else None,
-        representation=asked.representation if is_write else None,
-        missing=asked.missing if action in ("insert", "update") else None,
-        max_affected=asked.max_affected if action in ("update", "delete", "call") else None,
+    return render_applied(
+        replace(
+            preferences,
+            resolution=preferences.resolution if action == "insert" and has_conflict_target else None,
+            representation=preferences.representation if is_write else None,
+            missing=preferences.missing if action in ("insert", "update") else None,
+            max_affected=preferences.max_affected if action in ("update", "delete", "call") else None,
+        )
     )

@@ -16,7 +16,7 @@ from basalt.postgres import Routine, Table
 from basalt.rest.errors import RestError, header_bytes, is_safe_header
 from basalt.rest.media import render_content_type
 from basalt.rest.parameters import render_canonical
-from basalt.rest.preferences import NO_PREFERENCES, applied_preferences, render_applied
+from basalt.rest.preferences import NO_PREFERENCES, render_meaningful
 from basalt.rest.query import ApiRequest, RoutineTarget, RowsTarget, TableTarget
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -70,8 +70,8 @@ def render_response(
     if has_body:
         headers += _content_headers(request, outcome)
     if request.preferences is not NO_PREFERENCES:
-        applied = render_applied(
-            applied_preferences(request, has_conflict_target=outcome.has_conflict_target)
+        applied = render_meaningful(
+            request.preferences, request.action, has_conflict_target=outcome.has_conflict_target
         )
         if applied is not None:
             headers.append((b"preference-applied", header_bytes(applied)))

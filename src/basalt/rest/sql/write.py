@@ -14,6 +14,8 @@ INSERTED = "nullif(current_setting('basalt.inserted', true), '')::int"
 COUNT_UP = f"set_config('basalt.inserted', (coalesce({INSERTED}, 0) + 1)::text, true) is not null"
 COUNT_DOWN = f"set_config('basalt.inserted', (coalesce({INSERTED}, 0) - 1)::text, true) is not null"
 
+FORGET_INSERTED = "select set_config('basalt.inserted', '', true)"  # where several writes share a transaction
+
 PUT_MARK = "basalt row not the one of the URL: "
 SINGULAR_MARK = "basalt rows not one: "
 AFFECTED_MARK = "basalt too many rows: "
