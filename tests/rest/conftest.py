@@ -1,4 +1,4 @@
-"""A running project with a small film library, for REST over HTTP."""
+"""Running projects for REST over HTTP: a small film library in the default configuration, and a railway."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.server import Server, running_server
+from tests.server import Server, copy_project, running_server
+
+RAILWAY = Path(__file__).parent / "railway"
 
 CONFIG = """
 project_id = "library"
@@ -103,9 +105,29 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rest(library: Server) -> Iterator[httpx2.Client]:
-    """A client of the REST API with the anonymous key."""
-    with library.client() as client:
-        client.base_url = f"{library.url}/rest/v1"
+    """A client of the library's REST API with the anonymous key."""
+    with rest_client(library) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def railway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A project with aggregates, plans and `tx=rollback`, and a schema for every rule of REST."""
+    project = copy_project(RAILWAY, tmp_path_factory.mktemp("railway") / "railway")
+    with running_server(project) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api(railway: Server) -> Iterator[httpx2.Client]:
+    """A client of the railway's REST API with the anonymous key."""
+    with rest_client(railway) as client:
+        yield client
+
+
+def rest_client(server: Server) -> httpx2.Client:
+    client = server.client()
+    client.base_url = f"{server.url}/rest/v1"
+    return client

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from basalt.http import Headers, Request
 from basalt.rest.errors import RestError
+from basalt.rest.parameters import render_canonical, split_pairs
 from basalt.rest.query import (
     ApiRequest,
     Compare,
@@ -26,6 +28,7 @@ from basalt.rest.request import parse_request, render_settings
 pytestmark = pytest.mark.req("P5")
 
 SCHEMAS = ("public", "other")
+FORM = "application/x-www-form-urlencoded"
 
 
 async def nothing() -> Any:
@@ -213,8 +216,8 @@ def test_query_string_is_taken_apart() -> None:
         "&actors.not.and=(c.is.null)&order=year.desc&actors.order=name&actors.limit=3&actors.offset=1&on_conflict=id"
     ).query
     assert query.has_select
-    assert query.where[0] == ((), Filter(FieldRef("year"), Compare("gt", "1990")))
-    assert query.where[1] == (("actors",), Filter(FieldRef("name"), Compare("eq", "Ann")))
+    assert query.where[0] == ((), Filter(FieldRef("year"), Compare("gt", "1990", slot=0)))
+    assert query.where[1] == (("actors",), Filter(FieldRef("name"), Compare("eq", "Ann", slot=1)))
     assert isinstance(query.where[2][1], Logic)
     assert query.where[2][1].operator == "or"
     assert query.where[3][0] == ("actors",)
@@ -240,7 +243,9 @@ def test_query_string_is_taken_apart() -> None:
     ],
 )
 def test_values_are_decoded(raw: str, expected: str) -> None:
-    assert ask(target=f"/films?{raw}").query.where == (((), Filter(FieldRef("a"), Compare("eq", expected))),)
+    found = ask(target=f"/films?{raw}")
+    assert found.query.where == (((), Filter(FieldRef("a"), Compare("eq", expected, slot=0))),)
+    assert found.literals == (expected,)
 
 
 @pytest.mark.parametrize("raw", ["a=eq.%ff", "%ff=eq.1", "a=eq.%00", "select=%c3%28"])
@@ -271,9 +276,18 @@ def test_api_key_in_the_query_string_is_no_filter() -> None:
 
 
 def test_arguments_of_a_call_are_told_from_filters() -> None:
-    query = ask("GET", "/rpc/f?a=1&b=eq.2&c=x.y&c=z&d=not+a+filter&limit=2").query
+    found = ask("GET", "/rpc/f?a=1&b=eq.2&c=x.y&c=z&d=not+a+filter&limit=2")
+    query = found.query
     assert query.parameters == (("a", "1"), ("c", "x.y"), ("c", "z"), ("d", "not a filter"))
-    assert query.where == (((), Filter(FieldRef("b"), Compare("eq", "2"))),)
+    assert query.where == (((), Filter(FieldRef("b"), Compare("eq", "2", slot=0))),)
+
+
+def test_literals_are_those_of_filters_then_trees_then_arguments() -> None:
+    found = ask("GET", "/rpc/f?or=(a.in.(1,2),b.not.eq.3)&x=4&c=fts.5&d=is.null&y=6")
+    assert found.literals == ("5", ("1", "2"), "3", "4", "6")
+    assert found.argument_slot == 3
+    form = ask("POST", "/rpc/f?c=eq.1", {"content-type": FORM}, b"x=2&y=3")
+    assert (form.literals, form.argument_slot) == (("1", "2", "3"), 1)
 
 
 def test_a_call_by_post_has_filters_only() -> None:
@@ -288,10 +302,24 @@ def test_a_call_by_post_has_filters_only() -> None:
         ("select=id,name&d", "d=&select=id%2Cname"),
         ("a=eq.1&a=eq.2", "a=eq.1,eq.2"),
         ("a=eq.x+y", "a=eq.x%20y"),
+        ("a=eq.%E5%90%8D~-_.", "a=eq.%E5%90%8D~-_."),
     ],
 )
 def test_canonical_query_is_sorted(query: str, canonical: str) -> None:
-    assert ask(target=f"/films?{query}").query.canonical == canonical
+    assert render_canonical(query.encode()) == canonical
+
+
+@given(st.text(st.sampled_from("ab=&.,(*:~-%+2é;"), max_size=12))
+def test_canonical_query_is_that_of_the_parsed_one(query: str) -> None:
+    raw = query.encode()
+    try:
+        pairs = sorted(split_pairs(raw), key=lambda pair: pair[0].encode())
+    except RestError:
+        return
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(quote(name, safe=""), []).append(quote(value or "", safe=""))
+    assert render_canonical(raw) == "&".join(f"{name}={','.join(found)}" for name, found in values.items())
 
 
 def test_long_query_strings_are_refused() -> None:
@@ -302,40 +330,21 @@ def test_long_query_strings_are_refused() -> None:
 # Preferences, media types, settings
 
 
-def test_strict_handling_refuses_unknown_preferences() -> None:
-    error = refuse("PGRST122", headers={"prefer": "handling=strict, colour=red"})
-    assert error.details == "Invalid preferences: colour=red"
-    assert ask(headers={"prefer": "handling=lenient, colour=red"}).preferences.invalid == ("colour=red",)
-
-
-@pytest.mark.parametrize(
-    ("accept", "singular", "stripped"),
-    [
-        (None, False, False),
-        ("application/vnd.pgrst.object+json", True, False),
-        ("application/vnd.pgrst.object", True, False),
-        ("application/vnd.pgrst.object+json;nulls=stripped", True, True),
-        ("application/vnd.pgrst.array+json;nulls=stripped", False, True),
-        ("application/json, application/vnd.pgrst.object+json", False, False),
-        ("image/png, application/vnd.pgrst.object+json", True, False),
-        ('application/vnd.pgrst.plan; for="application/vnd.pgrst.object+json"', True, False),
-    ],
-)
-def test_accept_asks_for_one_object_or_without_nulls(
-    accept: str | None, singular: bool, stripped: bool
-) -> None:
-    found = ask(headers={"accept": accept} if accept else {})
-    assert (found.singular, found.nulls_stripped) == (singular, stripped)
+def test_preferences_and_media_types_are_read_from_the_headers() -> None:
+    found = ask(headers={"prefer": "handling=strict, colour=red", "accept": "text/csv, */*"})
+    assert (found.preferences.handling, found.preferences.invalid) == ("strict", ("colour=red",))
+    assert [one.name for one in found.accept] == ["text/csv", "*/*"]
+    assert [one.name for one in ask().accept] == ["*/*"]
 
 
 def test_settings_hold_what_the_statement_may_read() -> None:
     headers = {"x-own": "größe".encode().decode("latin-1"), "cookie": "a=1; b=x=y; c"}
     settings = render_settings(make_request("GET", "/rpc/f%20g?a=1", headers))
-    assert settings["request.method"] == "GET"
-    assert settings["request.path"] == "/rpc/f%20g"
+    assert settings["request.method"] == b"GET"
+    assert settings["request.path"] == b"/rpc/f%20g"
     assert json.loads(settings["request.headers"]) == {"x-own": "größe"}
     assert json.loads(settings["request.cookies"]) == {"a": "1", "b": "x=y", "c": ""}
-    assert render_settings(make_request("GET", "/films", {}))["request.cookies"] == "{}"
+    assert render_settings(make_request("GET", "/films", {}))["request.cookies"] == b"{}"
 
 
 header_text = st.text(st.characters(max_codepoint=255), max_size=30)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from basalt.http import Response
+from basalt.postgres import Routine, Table
 from basalt.rest.errors import RestError
 from basalt.rest.query import (
     Action,
@@ -13,11 +14,17 @@ from basalt.rest.query import (
     ParsedQuery,
     Preferences,
     RoutineTarget,
-    RowRange,
     TableTarget,
     Target,
 )
-from basalt.rest.response import Outcome, render_options, render_response
+from basalt.rest.response import (
+    Outcome,
+    render_allowed,
+    render_options,
+    render_response,
+    render_timing,
+    render_warning,
+)
 
 pytestmark = pytest.mark.req("P5")
 
@@ -27,13 +34,26 @@ METHODS: dict[str, str] = {
 
 
 def answer(
-    action: Action, outcome: Outcome, preferences: Preferences | None = None, **changes: Any
+    action: Action,
+    outcome: Outcome,
+    preferences: Preferences | None = None,
+    *,
+    offset: int = 0,
+    query_string: bytes = b"",
+    is_singular: bool = False,
+    **changes: Any,
 ) -> tuple[int, dict[str, str], bytes]:
     target: Target = RoutineTarget("add") if action == "call" else TableTarget("films")
     request = ApiRequest(
         METHODS[action], action, target, "public", ParsedQuery(), preferences or Preferences()
     )
-    found = render_response(replace(request, **changes), outcome)
+    found = render_response(
+        replace(request, **changes),
+        outcome,
+        offset=offset,
+        query_string=query_string,
+        is_singular=is_singular,
+    )
     return found.status, read_headers(found), bytes(found.body)  # type: ignore[arg-type]
 
 
@@ -76,14 +96,14 @@ def test_rows_are_passed_through() -> None:
 def test_content_range_says_which_rows_of_how_many(
     offset: int, page: int, total: int | None, status: int, content_range: str
 ) -> None:
-    found = answer("read", Outcome(b"[]", page_count=page, total_count=total), top_range=RowRange(offset))
+    found = answer("read", Outcome(b"[]", page_count=page, total_count=total), offset=offset)
     assert (found[0], found[1]["content-range"]) == (status, content_range)
 
 
 @pytest.mark.parametrize("action", ["read", "call"])
 def test_offset_past_the_end_cannot_be_satisfied(action: Action) -> None:
     with pytest.raises(RestError) as raised:
-        answer(action, Outcome(b"[]", total_count=15), top_range=RowRange(100))
+        answer(action, Outcome(b"[]", total_count=15), offset=100)
     error = raised.value
     assert (error.code, error.status) == ("PGRST103", 416)
     assert error.details == "An offset of 100 was requested, but there are only 15 rows."
@@ -94,12 +114,12 @@ def test_offset_past_the_end_cannot_be_satisfied(action: Action) -> None:
 def test_one_object_means_one_row(rows: int, fails: bool) -> None:
     outcome = Outcome(b"{}", "application/vnd.pgrst.object+json", page_count=rows)
     if not fails:
-        assert answer("read", outcome, singular=True)[1]["content-type"] == (
+        assert answer("read", outcome, is_singular=True)[1]["content-type"] == (
             "application/vnd.pgrst.object+json; charset=utf-8"
         )
         return
     with pytest.raises(RestError, match="Cannot coerce the result to a single JSON object") as raised:
-        answer("read", outcome, singular=True)
+        answer("read", outcome, is_singular=True)
     assert raised.value.details == f"The result contains {rows} rows"
 
 
@@ -112,8 +132,8 @@ def test_head_has_headers_only() -> None:
 
 
 def test_content_location_has_the_sorted_query() -> None:
-    query = ParsedQuery(canonical="a=eq.1&b=eq.1")
-    assert answer("read", Outcome(b"[]"), query=query)[1]["content-location"] == "/films?a=eq.1&b=eq.1"
+    headers = answer("read", Outcome(b"[]"), query_string=b"b=eq.1&a=eq.x+y")[1]
+    assert headers["content-location"] == "/films?a=eq.x%20y&b=eq.1"
 
 
 def test_profile_is_said_where_it_was_chosen() -> None:
@@ -214,7 +234,7 @@ def test_routine_sets_status_and_headers() -> None:
         response_headers=b'[{"Set-Cookie":"a=1"},{"Set-Cookie":"b=2"},{"Content-Type":"text/plain"}]',
     )
     request = ApiRequest("GET", "call", RoutineTarget("f"), "public", ParsedQuery(), Preferences())
-    found = render_response(request, outcome)
+    found = render_response(request, outcome, offset=0, query_string=b"", is_singular=False)
     assert found.status == 418
     assert [value for name, value in found.headers if name == b"set-cookie"] == [b"a=1", b"b=2"]
     assert [value for name, value in found.headers if name == b"content-type"] == [b"text/plain"]
@@ -256,4 +276,49 @@ def test_status_without_content_sends_none() -> None:
 
 def test_options_names_what_is_allowed() -> None:
     found = render_options("OPTIONS,GET,HEAD")
-    assert (found.status, read_headers(found)["allow"], found.body) == (200, "OPTIONS,GET,HEAD", b"")
+    assert (found.status, found.body) == (200, b"")
+    assert read_headers(found) == {"allow": "OPTIONS,GET,HEAD", "access-control-allow-origin": "*"}
+
+
+@pytest.mark.parametrize(
+    ("can", "key", "allowed"),
+    [
+        ("insert update delete", ("id",), "OPTIONS,GET,HEAD,POST,PUT,PATCH,DELETE"),
+        ("insert update delete", (), "OPTIONS,GET,HEAD,POST,PATCH,DELETE"),
+        ("insert", ("id",), "OPTIONS,GET,HEAD,POST"),
+        ("update delete", ("id",), "OPTIONS,GET,HEAD,PATCH,DELETE"),
+        ("", (), "OPTIONS,GET,HEAD"),
+    ],
+)
+def test_a_view_allows_what_it_can_do(can: str, key: tuple[str, ...], allowed: str) -> None:
+    view = Table(1, ("public", "v"), {}, key, True, "insert" in can, "update" in can, "delete" in can)
+    assert render_allowed(view) == allowed
+
+
+@pytest.mark.parametrize(
+    ("volatility", "allowed"),
+    [
+        ("volatile", "OPTIONS,POST"),
+        ("stable", "OPTIONS,GET,HEAD,POST"),
+        ("immutable", "OPTIONS,GET,HEAD,POST"),
+    ],
+)
+def test_a_routine_that_may_write_allows_no_reading_methods(volatility: Any, allowed: str) -> None:
+    routine = Routine(1, ("public", "f"), (), volatility, False, "scalar", ("pg_catalog", "int4"))
+    assert render_allowed(routine) == allowed
+    assert render_allowed(None) == "OPTIONS,GET,HEAD"
+
+
+def test_timing_lists_the_steps_in_their_order() -> None:
+    took = {"transaction": 0.0123, "jwt": 0.0, "response": 0.00004, "plan": 0.001}
+    assert render_timing(took) == (
+        b"server-timing",
+        b"jwt;dur=0.0, plan;dur=1.0, transaction;dur=12.3, response;dur=0.0",
+    )
+
+
+def test_the_old_way_to_name_an_embed_is_warned_of() -> None:
+    name, text = render_warning([("films", "movies"), ("actors", "cast")])
+    assert name == b"warning"
+    assert text.startswith(b'299 Basalt "')
+    assert b"Update `films` to `movies`, `actors` to `cast` in query string" in text

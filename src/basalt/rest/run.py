@@ -4,6 +4,7 @@ Prelude (role, claims, settings), pre-request and statement go out in one flush 
 client that goes away cancels its statement.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -43,6 +44,8 @@ MAX_KEPT_LENGTH = 16 * 1024
 CHECK_CONSTRAINTS = Query("set constraints all immediate", prepare=False)
 
 MARKS = {SINGULAR_MARK: "PGRST116", AFFECTED_MARK: "PGRST124", PUT_MARK: "PGRST115"}
+# in a message of any language
+BROKEN_PROMISE = re.compile(f"({'|'.join(MARKS)})([0-9]+)")
 NO_ROLE_SETTINGS = RoleSettings()
 
 
@@ -241,10 +244,9 @@ def build_prelude(
 
 def translate(error: DatabaseError, caller: Caller, settings: RestSettings) -> BasaltError:
     """A refused statement in the contract's words."""
-    if error.sqlstate == "22P02" and error.message.startswith("invalid input syntax for type integer"):
-        for mark, code in MARKS.items():
-            if mark in error.message:
-                return RestError(code, rows=error.message.rsplit(mark, 1)[1].strip('"'))
+    broken = BROKEN_PROMISE.search(error.message) if error.sqlstate == "22P02" else None
+    if broken is not None:
+        return RestError(MARKS[broken[1]], rows=broken[2])
     return rest_error_from_database(error, is_anonymous=caller.role == settings.db_anon_role)
 
 
