@@ -39,6 +39,7 @@ from basalt.rest.query import (
 
 MAX_LENGTH = 64 * 1024
 MAX_DEPTH = 32  # levels of embeds, levels of and/or
+MAX_EMBEDS = 100
 MAX_ITEMS = 4096  # fields, list values, conditions, steps of one parameter
 MAX_DIGITS = 9  # of an index into a JSON array
 CACHED_TEXTS = 2048
@@ -192,11 +193,11 @@ class _Text:
     """A text with the place reached. `shown` is how an error quotes it, `hidden` the number of characters
     before it that the caller did not write."""
 
-    __slots__ = ("at", "depth", "items", "shown", "text", "what")
+    __slots__ = ("at", "depth", "embeds", "items", "shown", "text", "what")
 
     def __init__(self, text: str, what: str, shown: str) -> None:
         self.text, self.what, self.shown = text, what, shown
-        self.at = self.depth = self.items = 0
+        self.at = self.depth = self.embeds = self.items = 0
 
     def count(self) -> None:
         self.items += 1
@@ -497,6 +498,9 @@ def _read_embed(source: _Text, alias: str | None, relation: str, *, spread: bool
     if not source.take("("):
         return None
     source.enter()
+    source.embeds += 1
+    if source.embeds > MAX_EMBEDS:
+        raise _over_limit(source.what, f"has more than {MAX_EMBEDS} embeds")
     source.skip_spaces()
     items = () if source.has(")") else _read_items(source)
     if not source.take(")"):

@@ -171,7 +171,7 @@ def plan_read(
     request: ApiRequest, cache: SchemaCache, settings: RestSettings, table: Name, *, from_result: bool
 ) -> ReadPlan:
     """The plan of everything below (and with) the root. With `from_result` the root's rows are those that a write or
-    a routine gives; a write's own filters are not applied to them again. Raises RestError PGRST108, 118, 120, 123,
+    a routine gives; a write's own filters are not applied to them again. Raises RestError PGRST108, 118, 123,
     127, 200, 201."""
     root = _Node(request.query.select)
     is_write = request.action not in ("read", "call")

@@ -48,7 +48,7 @@ def _build_columns(plan: CallPlan) -> str:
 def _build_arguments(plan: CallPlan, request: ApiRequest, statement: Statement) -> str:
     match plan.source:
         case "body":
-            return _build_body(plan.arguments[0], statement)
+            return _build_body(plan.arguments[0], request, statement)
         case "json":
             return ", ".join(
                 f"{_variadic(one)}{quote(one.name)} := pgrst_body.{quote(one.name)}" for one in plan.arguments
@@ -64,7 +64,9 @@ def _variadic(parameter: Parameter) -> str:
     return "variadic " if parameter.variadic else ""
 
 
-def _build_body(parameter: Parameter, statement: Statement) -> str:
+def _build_body(parameter: Parameter, request: ApiRequest, statement: Statement) -> str:
+    if request.payload is None:  # a GET has no arguments to put in, and no body
+        return f"{statement.bind(b'{}')}::{parameter.type}"
     if parameter.type == "bytea":  # parameters travel as text, which ends at the first NUL
         return f"{statement.bind(_hexadecimal)}::bytea"
     return f"{statement.bind_payload()}::{parameter.type}"

@@ -93,7 +93,7 @@ def build_level(
         parts.append("where " + " and ".join(conditions))
     text = " ".join(parts) + _build_groups(plan, rows, statement) + build_order(plan.order, rows, statement)
     text += _build_range(plan.range, statement) if embed else build_window(plan.range, statement, max_rows)
-    return statement.piece(text)
+    return statement.select(text)
 
 
 def _root_source(plan: ReadPlan) -> str:
@@ -222,7 +222,7 @@ def build_count(
     conditions += [_build_count_condition(one, plan, rows, statement) for one in plan.where]
     conditions += [_build_exists(below, rows, statement) for below in plan.embeds if below.is_inner]
     where = f" where {' and '.join(conditions)}" if conditions else ""
-    return statement.piece(f"select 1 from {source}{where}")
+    return statement.select(f"select 1 from {source}{where}")
 
 
 def _build_exists(embed: EmbedPlan, parent: str, statement: Statement) -> str:
