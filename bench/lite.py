@@ -54,7 +54,11 @@ def serving_lite(database_url: str, jwt_secret: str) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
-            process.wait(STOP_LIMIT_S)
+            try:
+                process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:  # it waits for connections that nobody closes
+                process.kill()
+                process.wait()
 
 
 def find_node(path: str) -> str:
