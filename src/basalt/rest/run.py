@@ -7,6 +7,7 @@ client that goes away cancels its statement.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 
 import orjson
@@ -26,17 +27,15 @@ from basalt.rest.response import Outcome
 from basalt.rest.sql import Statement, build_count_plan, build_pre_request, build_statement
 from basalt.rest.sql.write import AFFECTED_MARK, PUT_MARK, SINGULAR_MARK
 
-# `response.…` are emptied because a function may have set them for the session. Settings of the role come before the
-# role: whether they may be set is asked of the login role (`grant set on parameter`).
-BEFORE_ROLE = "select set_config('search_path', $1, true)"
-FROM_ROLE = (
-    ", set_config('role', $2, true), set_config('request.jwt.claims', $3, true), "
-    "set_config('request.method', $4, true), set_config('request.path', $5, true), "
-    "set_config('request.headers', $6, true), set_config('request.cookies', $7, true), "
-    "set_config('transaction_read_only', $8, true), set_config('response.headers', '', true), "
-    "set_config('response.status', '', true)"
+# One small number instead of a row that sends a kilobyte of settings back. `response.…` are emptied because a function
+# may have set them for the session.
+FIXED_SETTINGS = (
+    "num_nulls(set_config('search_path', $1, true), set_config('role', $2, true), "
+    "set_config('request.jwt.claims', $3, true), set_config('request.method', $4, true), "
+    "set_config('request.path', $5, true), set_config('request.headers', $6, true), "
+    "set_config('request.cookies', $7, true), set_config('transaction_read_only', $8, true), "
+    "set_config('response.headers', '', true), set_config('response.status', '', true))"
 )
-PRELUDE = BEFORE_ROLE + FROM_ROLE
 FIXED_PARAMS = 8
 # PostgreSQL holds some 60 bytes for each character of a prepared statement, on each lane. A short request can ask for a
 # megabyte of SQL, and a lane keeps hundreds of statements.
@@ -217,7 +216,7 @@ def build_prelude(
 ) -> Query:
     """The settings of one transaction. Claims and headers reach SQL as JSON: setting names with a dash are refused
     since PostgreSQL 14."""
-    params = (
+    params: tuple[bytes, ...] = (
         search_path,
         caller.role.encode(),
         caller.claims_json.encode(),
@@ -227,19 +226,22 @@ def build_prelude(
         settings["request.cookies"],
         b"on" if read_only else b"off",
     )
-    if not role_settings and not hoisted:
-        return Query(PRELUDE, params, prepare)
-    number = FIXED_PARAMS
-    text = BEFORE_ROLE
-    for _ in role_settings:
-        text += f", set_config(${number + 1}, ${number + 2}, true)"
-        number += 2
-    text += FROM_ROLE
-    for _ in hoisted:
-        text += f", set_config(${number + 1}, ${number + 2}, true)"
-        number += 2
-    extra = tuple(part.encode() for part in chain.from_iterable((*role_settings, *hoisted)))
-    return Query(text, params + extra, prepare)
+    text = _settings_sql(len(role_settings), len(hoisted))
+    if role_settings or hoisted:
+        params += tuple([part.encode() for part in chain.from_iterable((*role_settings, *hoisted))])
+    return Query(text, params, prepare)
+
+
+@lru_cache(maxsize=256)
+def _settings_sql(role_count: int, hoisted_count: int) -> str:
+    """Settings of the role come before it: whether they may be set is asked of the login role (`grant set on
+    parameter`)."""
+    first = FIXED_PARAMS + 1
+    more = [
+        f"set_config(${number}, ${number + 1}, true)"
+        for number in range(first, first + 2 * (role_count + hoisted_count), 2)
+    ]
+    return "select " + ", ".join([*more[:role_count], FIXED_SETTINGS, *more[role_count:]])
 
 
 def translate(error: DatabaseError, caller: Caller, settings: RestSettings) -> BasaltError:

@@ -5,9 +5,11 @@ the plan and the statement are those of the first request of that shape. Everyth
 forgotten when the schema cache changes.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 import psycopg
@@ -45,6 +47,7 @@ from basalt.rest.visibility import Visibility
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 READING_METHODS = frozenset({"GET", "HEAD"})
 MAX_KEPT = 4096
+LARGE_BODY_BYTES = 256 * 1024
 BATCH_CONNECTIONS = 4
 
 
@@ -156,19 +159,16 @@ class RestService:
         ready = self._letters.get(letter) if letter is not None else None
         shaped = None
         if ready is None and letter is not None:
-            shaped = shape_of(letter, body)
+            shaped = await _read(letter, body, shape_of)
             ready = self._find_shape(letter, shaped)
         if ready is not None:
             prepared, values = ready
             if observed is not None:
                 observed.mark("parse")
         else:
-            api = parse_request(
-                request,
-                body,
-                schemas=settings.db_schemas,
-                allow_transaction=settings.db_tx_end.endswith("-allow-override"),
-            )
+            allows = settings.db_tx_end.endswith("-allow-override")
+            parse = partial(parse_request, schemas=settings.db_schemas, allow_transaction=allows)
+            api = await _read(request, body, parse)
             if observed is not None:
                 observed.mark("parse")
             if (
@@ -328,6 +328,13 @@ def keep(kept: dict[K, V], key: K, value: V) -> None:
         for old in list(kept)[: MAX_KEPT // 4]:
             del kept[old]
     kept[key] = value
+
+
+async def _read(subject: K, body: bytes | None, step: Callable[[K, bytes | None], V]) -> V:
+    """A step that looks into the body: in a thread when that is large, so that others are answered meanwhile."""
+    if body is None or len(body) < LARGE_BODY_BYTES:
+        return step(subject, body)
+    return await asyncio.to_thread(step, subject, body)
 
 
 def _may_be_new(error: RestError) -> bool:
