@@ -5,6 +5,7 @@ missing.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,13 @@ def serving_lite(database_url: str, jwt_secret: str) -> Iterator[int]:
         log = Path(folder, "lite.log")
         with log.open("wb") as errors:
             process = subprocess.Popen(
-                [node, "lite.mjs"], cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=errors, text=True
+                [node, "lite.mjs"],
+                cwd=folder,
+                env=environ,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,  # `node` may be a script that starts the program
             )
         try:
             assert process.stdout is not None
@@ -53,12 +60,8 @@ def serving_lite(database_url: str, jwt_secret: str) -> Iterator[int]:
                 raise PeerMissingError(f"it did not start: {log.read_text()[-500:]}")
             yield port
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:  # it waits for connections that nobody closes
-                process.kill()
-                process.wait()
+            os.killpg(process.pid, signal.SIGKILL)  # it keeps nothing, and would wait for connections
+            process.wait(STOP_LIMIT_S)
 
 
 def find_node(path: str) -> str:
