@@ -15,6 +15,8 @@ enabled = false
 enabled = false
 [studio]
 enabled = false
+[basalt.rest]
+db_aggregates_enabled = true
 """
 USER = "7d3e1c5e-0000-4000-8000-000000000001"
 

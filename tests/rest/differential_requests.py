@@ -75,6 +75,20 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Aggregate:
+    """`column` None is `count()` of the rows."""
+
+    function: Literal["sum", "avg", "count", "max", "min"]
+    column: str | None
+    alias: str | None = None
+    cast: str | None = None
+
+    @property
+    def label(self) -> str:
+        return self.alias or self.function
+
+
+@dataclass(frozen=True)
 class Embed:
     link: Link
     level: "Level"
@@ -89,11 +103,12 @@ class Embed:
 
 @dataclass(frozen=True)
 class Level:
-    """`shown` None is `*`."""
+    """`shown` None is `*`. Rows with `aggregates` are grouped by what is shown beside."""
 
     table: str
     shown: tuple[Shown, ...] | None
     embeds: tuple[Embed, ...] = ()
+    aggregates: tuple[Aggregate, ...] = ()
     where: tuple[Condition | Group | HasRows, ...] = ()
     order: tuple[Order, ...] = ()
     limit: int | None = None
@@ -112,7 +127,7 @@ class Level:
 
     @property
     def is_empty(self) -> bool:
-        return self.shown == () and all(embed.level.is_empty for embed in self.embeds)
+        return self.shown == () and not self.aggregates and all(embed.level.is_empty for embed in self.embeds)
 
     @property
     def is_ordered(self) -> bool:
@@ -297,6 +312,15 @@ CASTS: dict[Type, tuple[str, ...]] = {
 ORDERABLE: frozenset[Type] = frozenset(
     {"int", "text", "numeric", "enum", "array", "range", "time", "bool", "uuid"}
 )
+NUMBERS: tuple[Type, ...] = ("int", "numeric")
+COMPARABLE: tuple[Type, ...] = ("int", "numeric", "text", "enum", "array", "time")
+AGGREGATED: dict[str, tuple[Type, ...]] = {
+    "count": (*COMPARABLE, "json", "jsonb"),
+    "sum": NUMBERS,
+    "avg": NUMBERS,
+    "max": COMPARABLE,
+    "min": COMPARABLE,
+}
 ALIASES = (None, None, "first", "the second", 'a"b', "id", "name")
 
 
@@ -319,12 +343,30 @@ def draw_level(
         link = pick(draw, LINKS_OF[table])
         taken = {one.link.relation for one in embeds} | _labels(shown, embeds)
         embeds.append(draw_embed(draw, link, depth, numbers, taken))
+    if not embeds and shown is not None and pick(draw, range(4)) == 3:
+        return draw_groups(draw, table, shown)
     labels = tuple(one.label for one in embeds if not one.is_spread)
     where = tuple(draw_filter(draw, table, labels) for _ in pick(draw, (range(0), range(1), range(2))))
     order, limit, offset = draw_window(draw, table, embeds)
     if shown and _ends_in_index(shown[-1]) and not embeds and not is_root:
         shown = (*shown, Shown(Field(KEYS[table][0]), "key"))
-    return Level(table, shown, tuple(embeds), where, order, limit, offset)
+    return Level(table, shown, tuple(embeds), (), where, order, limit, offset)
+
+
+def draw_groups(draw: st.DrawFn, table: str, shown: tuple[Shown, ...]) -> Level:
+    """Without an order: what is grouped can only be ordered by what it is grouped by."""
+    taken = {one.label for one in shown}
+    aggregates: dict[str, Aggregate] = {}
+    for number in pick(draw, COUNTS):
+        function = pick(draw, ("count", "sum", "max", "avg", "min"))
+        columns = [name for name, kind in TABLES[table].items() if kind in AGGREGATED[function]]
+        column = pick(draw, (None, *columns) if function == "count" else columns)
+        alias = pick(draw, (None, f"total {number}"))
+        one = Aggregate(function, column, alias, pick(draw, (None, "text")))
+        if one.label not in taken:
+            aggregates.setdefault(one.label, one)
+    where = tuple(draw_filter(draw, table, ()) for _ in pick(draw, (range(0), range(1))))
+    return Level(table, shown, aggregates=tuple(aggregates.values()), where=where)
 
 
 def _labels(shown: tuple[Shown, ...] | None, embeds: list[Embed]) -> set[str]:
@@ -358,7 +400,12 @@ def draw_shown(draw: st.DrawFn, table: str, *, is_root: bool) -> tuple[Shown, ..
 def draw_embed(draw: st.DrawFn, link: Link, depth: int, numbers: "count[int]", taken: set[str]) -> Embed:
     level = draw_level(draw, link.target, depth - 1, numbers)
     is_inner = pick(draw, (False, True))
-    can_be_spread = level.shown and link.relation not in taken and not taken.intersection(level.labels)
+    can_be_spread = (
+        level.shown
+        and not level.aggregates
+        and link.relation not in taken
+        and not taken.intersection(level.labels)
+    )
     if can_be_spread and pick(draw, range(3)) == 0:
         return Embed(link, level, is_inner=is_inner, is_spread=True)
     needs_alias = link.relation in taken or link.relation in TABLES[link.parent]
@@ -391,6 +438,8 @@ def draw_window(
 def _sortable(embed: Embed) -> list[Field]:
     """What is selected of an embed under its own name, because only that can be ordered by."""
     types = TABLES[embed.link.target]
+    if embed.level.aggregates:
+        return []
     if embed.level.shown is None:
         return [Field(name) for name, kind in types.items() if kind in ORDERABLE]
     return [

@@ -6,7 +6,17 @@ from itertools import count
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from tests.rest.differential_project import TABLES
-from tests.rest.differential_requests import Condition, Embed, Field, Group, HasRows, Level, Order, Shown
+from tests.rest.differential_requests import (
+    Aggregate,
+    Condition,
+    Embed,
+    Field,
+    Group,
+    HasRows,
+    Level,
+    Order,
+    Shown,
+)
 
 OPERATORS = {
     "eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "like": "like", "ilike": "ilike",
@@ -39,6 +49,8 @@ class Naive:
         self, level: Level, alias: str, *, windowed: bool, join: tuple[Embed, str] | None = None
     ) -> Composable:
         columns = self.columns(level, alias, windowed=windowed)
+        if windowed:  # what is only counted or asked for is not grouped
+            columns += [aggregate(one, alias) for one in level.aggregates]
         source = SQL("public.{} as {}").format(Identifier(level.table), Identifier(alias))
         conditions = [self.condition(one, level, alias, windowed=windowed) for one in level.where]
         if join is not None:
@@ -53,6 +65,8 @@ class Naive:
         text = SQL("select {} from {}").format(SQL(", ").join(columns), source)
         if conditions:
             text += SQL(" where ") + SQL(" and ").join(SQL("({})").format(one) for one in conditions)
+        if windowed and level.aggregates and level.shown:
+            text += SQL(" group by ") + SQL(", ").join(self.group(one, level, alias) for one in level.shown)
         if windowed:
             text += self.window(level, alias)
         return text
@@ -94,6 +108,12 @@ class Naive:
         if one.cast:
             text = SQL("cast({} as {})").format(text, SQL(one.cast))  # type: ignore[arg-type]
         return SQL("{} as {}").format(text, Identifier(one.label))
+
+    def group(self, one: Shown, level: Level, alias: str) -> Composable:
+        """As in PostgREST a cast counts where the field has an alias or a path, which names it."""
+        text = field(one.field, level.table, alias)
+        is_named = one.alias is not None or one.field.path
+        return SQL("cast({} as {})").format(text, SQL(one.cast)) if one.cast and is_named else text  # type: ignore[arg-type]
 
     def embed_value(self, embed: Embed, parent: str, *, windowed: bool) -> Composable:
         rows = self.embedded(embed, parent, windowed=windowed)
@@ -152,6 +172,14 @@ class Naive:
         if one.nulls:
             text += SQL(" nulls first") if one.nulls == "first" else SQL(" nulls last")
         return text
+
+
+def aggregate(one: Aggregate, alias: str) -> Composable:
+    what = SQL("*") if one.column is None else column(alias, one.column)
+    text: Composable = SQL("{}({})").format(SQL(one.function), what)
+    if one.cast:
+        text = SQL("cast({} as {})").format(text, SQL(one.cast))  # type: ignore[arg-type]
+    return SQL("{} as {}").format(text, Identifier(one.label))
 
 
 def column(alias: str, name: str) -> Composable:

@@ -4,7 +4,17 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from tests.rest.differential_requests import Condition, Embed, Field, Group, HasRows, Level, Order, Shown
+from tests.rest.differential_requests import (
+    Aggregate,
+    Condition,
+    Embed,
+    Field,
+    Group,
+    HasRows,
+    Level,
+    Order,
+    Shown,
+)
 
 BARE_NAME = re.compile(r"[a-z0-9_]+")
 BARE_VALUE = re.compile(r"[A-Za-z0-9_*.%-]+")
@@ -19,7 +29,14 @@ def render_url(level: Level) -> str:
 
 def render_select(level: Level) -> str:
     shown = ["*"] if level.shown is None else [_render_shown(one) for one in level.shown]
-    return ",".join([*shown, *(_render_embed(one) for one in level.embeds)])
+    aggregates = map(_render_aggregate, level.aggregates)
+    return ",".join([*shown, *aggregates, *(_render_embed(one) for one in level.embeds)])
+
+
+def _render_aggregate(one: Aggregate) -> str:
+    alias = f"{_name(one.alias)}:" if one.alias else ""
+    column = f"{_name(one.column)}." if one.column else ""
+    return f"{alias}{column}{one.function}()" + (f"::{one.cast}" if one.cast else "")
 
 
 def _render_shown(one: Shown) -> str:

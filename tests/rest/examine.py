@@ -17,20 +17,29 @@ from basalt.config import RestSettings
 from basalt.errors import BasaltError
 from basalt.http import Headers, Request
 from basalt.postgres import SchemaCache
+from basalt.rest.batch import BatchError, parse_batch
 from basalt.rest.errors import render_error
 from basalt.rest.plan.call import find_routine
 from basalt.rest.plan.read import find_table
-from basalt.rest.query import ApiRequest, RoutineTarget, SelectEmbed, SelectField, SelectItem, TableTarget
+from basalt.rest.query import (
+    ApiRequest,
+    BatchTarget,
+    RoutineTarget,
+    RowsTarget,
+    SelectEmbed,
+    SelectField,
+    SelectItem,
+    TableTarget,
+)
 from basalt.rest.request import parse_request, render_settings
 from basalt.rest.response import Outcome, render_allowed, render_response, render_warning
 from basalt.rest.run import Prepared, prepare
 from basalt.rest.shape import Shaped, is_trusted, letter_of, shape_of, values_of
-from basalt.rest.sql.text import literal
+from basalt.rest.sql.text import MAX_LENGTH, MAX_PARAMS, literal
 from tests.rest.cinema import LIBERAL, SCHEMAS, STRICT, build_cinema
 
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-MAX_STATEMENT_BYTES = 1024 * 1024
-MAX_PARAMS = 65535  # of PostgreSQL's protocol
+MAX_STATEMENT_LENGTH = 1.2 * MAX_LENGTH  # what stands around the levels is no longer than the query string
 MAX_READY = 20_000
 
 
@@ -63,6 +72,9 @@ class Examiner:
             if api.action in ("inspect", "describe"):
                 _guarded(_allow, api)
                 return "accepted"
+            if isinstance(api.target, BatchTarget):
+                _guarded(_read_batch, body)
+                return "accepted"
             prepared: Prepared = _guarded(prepare, api, CINEMA, settings)
         except BasaltError as error:
             if seen is not None:
@@ -90,7 +102,7 @@ class Examiner:
         casts = list(_casts(prepared.api.query.select))
         words |= {word for cast in casts for word in cast.split(" ")}
         for statement in filter(None, (prepared.statement, prepared.count_plan)):
-            if len(statement.text.encode()) > MAX_STATEMENT_BYTES or len(statement.params) > MAX_PARAMS:
+            if len(statement.text) > MAX_STATEMENT_LENGTH or len(statement.params) > MAX_PARAMS:
                 raise FindingError(
                     f"a statement of {len(statement.text)} characters, {len(statement.params)} parameters"
                 )
@@ -144,10 +156,17 @@ def _parse(request: Request, body: bytes | None, settings: RestSettings) -> ApiR
 
 def _allow(api: ApiRequest) -> None:
     match api.target:
-        case TableTarget(name):
+        case TableTarget(name) | RowsTarget(name):
             render_allowed(find_table(CINEMA, api.schema, name))
         case RoutineTarget(name):
             render_allowed(find_routine(CINEMA, api, name, frozenset()))
+
+
+def _read_batch(body: bytes | None) -> None:
+    try:
+        parse_batch(body or b"")
+    except BatchError as error:
+        raise error.error from error
 
 
 def _guarded(step: Callable[..., Any], *args: Any) -> Any:

@@ -67,6 +67,14 @@ ACCEPTED: tuple[bytes, ...] = (
     b"POST /rpc/digest\nContent-Type: application/octet-stream\n\n\x00\xff",
     b"POST /rpc/document\nContent-Type: text/xml\n\n<a/>",
     b"POST /rpc/total\nContent-Type: application/x-www-form-urlencoded\n\nnumbers=1&numbers=2",
+    b'POST /rpc/basalt_bulk_update/films?select=id&year=gt.1900\nPrefer: return=representation\n\n[{"id": 1, "title": "a"}]',
+    b'POST /rpc/basalt_bulk_update/roles?columns=film_id,actor_id,part\n\n[{"film_id": 1, "actor_id": 1, "part": "x"}]',
+    b'POST /rpc/basalt_batch\n\n[{"path": "/films?id=eq.1"}, {"method": "POST", "path": "/awards", "body": {"id": 1},'
+    b' "headers": {"prefer": "return=representation"}, "refs": {"/body/film_id": "/0/body/0/id"}}]',
+    b"GET /films?or=(id.in.(1,2),title.in.(a,b),data->a->>b.eq.x,not.and(year.gt.1,year.lt.2))&id=not.in.(3)",
+    b"GET /films?select=title,films!films_sequel_to_fkey(title),...directors!writer_id(name,born.max()),count()",
+    b"GET /films?select=rating,awards(name),...details(notes),price.avg()&details.notes=like.*a*&order=rating",
+    b"GET /actors?select=name,...roles(part,...films(title,...directors!director_id(name)))&roles.order=part.desc",
     b"POST /rpc/touch\nPrefer: tx=rollback, params=single-object, wait=5\n\n{}",
     b"POST /rpc/one_film?select=title,directors!director_id(name)\nAccept: text/csv\n\n{\"p_id\": 1}",
 )  # fmt: skip
@@ -81,6 +89,11 @@ REFUSED: tuple[bytes, ...] = (
     b"GET /films?select=id&awards.id=eq.1",
     b"GET /films\nPrefer: handling=strict, anything=all",
     b"GET /films?or=(id.eq.1",
+    b"GET /films?select=films!actors(id)",
+    b"POST /rpc/basalt_bulk_update/bare\n\n[{}]",
+    b'POST /rpc/basalt_bulk_update/films\n\n[{"title": "a"}]',
+    b"GET /rpc/basalt_batch",
+    b'POST /rpc/basalt_batch\n\n[{"path": "films"}]',
     b"GET /films/1",
 )
 SEEDS = (*ACCEPTED, *REFUSED)

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from random import SystemRandom
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, Phase, event, given, note, seed, settings
 from psycopg.sql import Composable
 
 from tests.rest.differential_project import USER, write_project
-from tests.rest.differential_requests import Ask, Field, Level, Shown, asks, every_condition
+from tests.rest.differential_requests import Ask, Embed, Field, Level, Shown, asks, every_condition
 from tests.rest.differential_sql import build_count, build_rows
 from tests.rest.differential_url import render_url
 from tests.server import Server, running_server
@@ -133,30 +134,43 @@ def refusal(response: httpx2.Response) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
 
 
+# Rows in an order that is the same for both, where the request leaves it open
+
+
 def sorted_rows(level: Level, rows: list[Any]) -> list[Any]:
-    """As they came where the request says the order, else in one that is the same for both."""
     found = [sorted_row(level, row) for row in rows]
-    return found if level.is_ordered else sorted(found, key=json.dumps)
+    return found if level.is_ordered else in_order(found)
 
 
 def sorted_row(level: Level, row: dict[str, Any]) -> dict[str, Any]:
     row = dict(row)
     for embed in level.embeds:
         if embed.is_spread:
-            row |= sorted_spread(embed.level, row, is_to_one=embed.link.is_to_one)
+            row |= sorted_spread(embed, row)
         elif not embed.level.is_empty:
-            value = row[embed.label]
-            if embed.link.is_to_one:
-                row[embed.label] = value and sorted_row(embed.level, value)
-            else:
-                row[embed.label] = sorted_rows(embed.level, value)
+            row[embed.label] = sorted_embed(embed, row[embed.label])
     return row
 
 
-def sorted_spread(level: Level, row: dict[str, Any], *, is_to_one: bool) -> dict[str, Any]:
+def sorted_embed(embed: Embed, value: Any) -> Any:
+    if embed.link.is_to_one:
+        return None if value is None else sorted_row(embed.level, value)
+    return sorted_rows(embed.level, value)
+
+
+def sorted_spread(embed: Embed, row: dict[str, Any]) -> dict[str, Any]:
+    """The columns of the row that a spread brought; of a to-many one each is an array."""
+    level = embed.level
     shown = {label: row[label] for label in level.labels}
-    if is_to_one:
-        return sorted_row(level, shown) if any(value is not None for value in shown.values()) else shown
-    if level.is_ordered:
-        return shown
-    return {label: sorted(values, key=json.dumps) for label, values in shown.items()}
+    if embed.link.is_to_one:
+        has_row = any(value is not None for value in shown.values())
+        return sorted_row(level, shown) if has_row else shown
+    below = {one.label: one for one in level.embeds if not one.is_spread}
+    for label, values in shown.items():
+        found = [sorted_embed(below[label], value) for value in values] if label in below else values
+        shown[label] = found if level.is_ordered else in_order(found)
+    return shown
+
+
+def in_order(values: list[Any]) -> list[Any]:
+    return sorted(values, key=partial(json.dumps, sort_keys=True))

@@ -2,6 +2,7 @@
 `python -m tools.fuzz_rest --url …` sends more."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
@@ -29,3 +30,16 @@ def test_hostile_requests_are_answered_in_time_and_in_the_shape_of_the_contract(
     assert "request_crashed" not in target.log.read_text()
     with target.client() as client:
         assert client.get("/rest/v1/directors?select=id&limit=1").status_code == 200
+
+
+def test_others_are_answered_while_a_large_body_is_read(target: Server) -> None:
+    csv = b"name\n" + b"a\n" * 500_000
+    headers = {"content-type": "text/csv"}
+    with target.client() as sender, target.client() as other, ThreadPoolExecutor() as threads:
+        sent = threads.submit(sender.post, "/rest/v1/directors", content=csv, headers=headers)
+        answered = 0
+        while not sent.done():
+            assert other.get("/rest/v1/directors?select=id&limit=1").status_code == 200
+            answered += 1
+        assert sent.result().json()["code"] == "23502", "the column `id` was left out"
+    assert answered > 20

@@ -259,7 +259,7 @@ def test_a_spread_of_many_rows() -> None:
         (
             "made:year,price::int.max()",
             'select "films"."year" as "made", max(cast("films"."price" as int)) '
-            'from "public"."films" as "films" group by "made"',
+            'from "public"."films" as "films" group by "films"."year"',
         ),
     ],
 )
@@ -273,7 +273,10 @@ def test_rows_are_grouped_by_embeds_which_have_to_be_comparable() -> None:
     )
     assert """coalesce("films_awards_1"."films_awards_1", '[]')::jsonb as "awards\"""" in found
     assert 'row_to_json("films_directors_1".*)::jsonb as "directors"' in found
-    assert found.endswith('group by "awards", "directors"')
+    _, groups = found.split(" group by ")
+    assert groups == (
+        """coalesce("films_awards_1"."films_awards_1", '[]')::jsonb, row_to_json("films_directors_1".*)::jsonb"""
+    )
 
 
 def test_an_aggregate_in_a_spread_is_done_above_it() -> None:

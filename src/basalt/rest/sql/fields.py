@@ -32,13 +32,21 @@ CASTABLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 
 
 def build_select(one: PlannedSelect, rows: str, statement: Statement) -> str:
+    return build_named(build_value(one, rows, statement), one.alias)
+
+
+def build_value(one: PlannedSelect, rows: str, statement: Statement) -> str:
     text = build_field(one.field, rows, statement)
     if one.field.transform is not None:
         text = f"{one.field.transform}({text})"
     text = build_cast(one.cast, text)
     if one.aggregate is not None:
         text = build_cast(one.aggregate_cast, f"{one.aggregate}({text})")
-    return f"{text} as {quote(one.alias)}" if one.alias is not None else text
+    return text
+
+
+def build_named(value: str, alias: str | None) -> str:
+    return f"{value} as {quote(alias)}" if alias is not None else value
 
 
 def build_field(one: PlannedField, rows: str, statement: Statement) -> str:

@@ -4,6 +4,8 @@ PostgREST's `QueryBuilder.hs` is the model; where it builds `jsonb` for every em
 grouped by it (`json` has no equality): `jsonb` costs a parse of what was just written.
 """
 
+from collections.abc import Sequence
+
 from basalt.postgres import Relationship
 from basalt.rest.literals import Values
 from basalt.rest.plan import Answer
@@ -23,8 +25,10 @@ from basalt.rest.sql.fields import (
     build_conditions,
     build_field,
     build_filter,
+    build_named,
     build_order,
     build_select,
+    build_value,
 )
 from basalt.rest.sql.text import Statement, qualified, quote
 
@@ -78,7 +82,8 @@ def build_level(
     offset come from each request, with at most `max_rows`. What is spread into a level that groups
     (`is_grouped_above`) must be comparable too."""
     rows = quote(plan.alias)
-    shown = [build_select(one, rows, statement) for one in plan.select]
+    values = [build_value(one, rows, statement) for one in plan.select]
+    shown = [build_named(value, one.alias) for value, one in zip(values, plan.select, strict=True)]
     if not shown and not plan.embeds:
         shown = [f"{rows}.*"]  # nothing is shown of it; the row must be there all the same
     for source, key in plan.sort_keys:
@@ -91,7 +96,11 @@ def build_level(
     parts.extend(_build_join(below, rows, statement, is_grouped=is_grouped) for below in plan.embeds)
     if conditions := joined + build_conditions(plan.where, rows, statement):
         parts.append("where " + " and ".join(conditions))
-    text = " ".join(parts) + _build_groups(plan, rows, statement) + build_order(plan.order, rows, statement)
+    text = (
+        " ".join(parts)
+        + _build_groups(plan, values, rows, statement)
+        + build_order(plan.order, rows, statement)
+    )
     text += _build_range(plan.range, statement) if embed else build_window(plan.range, statement, max_rows)
     return statement.select(text)
 
@@ -121,24 +130,28 @@ def _build_source(relationship: Relationship, plan: ReadPlan, parent: str) -> tu
 
 
 def _build_shown(embed: EmbedPlan, *, is_grouped: bool) -> list[str]:
-    lateral, label = quote(embed.lateral), quote(embed.label)
-    comparable = "::jsonb" if is_grouped else ""
     match embed.mode:
         case "spread_one" | "spread_many":
+            lateral = quote(embed.lateral)
             return [_build_spread_field(one, lateral) for one in embed.fields]
         case _ if embed.is_empty:
             return []
-        case "object":
-            return [f"row_to_json({lateral}.*){comparable} as {label}"]
-        case "array":
-            return [f"coalesce({lateral}.{lateral}, '[]'){comparable} as {label}"]
+        case _:
+            return [build_named(_build_embedded(embed, is_grouped=is_grouped), embed.label)]
+
+
+def _build_embedded(embed: EmbedPlan, *, is_grouped: bool) -> str:
+    lateral, comparable = quote(embed.lateral), "::jsonb" if is_grouped else ""
+    if embed.mode == "object":
+        return f"row_to_json({lateral}.*){comparable}"
+    return f"coalesce({lateral}.{lateral}, '[]'){comparable}"
 
 
 def _build_spread_field(one: SpreadField, lateral: str) -> str:
     text = f"{lateral}.*" if one.name == "*" else f"{lateral}.{quote(one.name)}"
     if one.aggregate is not None:
         text = build_cast(one.aggregate_cast, f"{one.aggregate}({text})")
-    return f"{text} as {quote(one.alias)}" if one.alias is not None else text
+    return build_named(text, one.alias)
 
 
 def _build_join(embed: EmbedPlan, parent: str, statement: Statement, *, is_grouped: bool) -> str:
@@ -163,18 +176,19 @@ def _build_join(embed: EmbedPlan, parent: str, statement: Statement, *, is_group
     return f"{join} join lateral (select {', '.join(shown)} from ({level}) as {lateral}) as {lateral} on {on}"
 
 
-def _build_groups(plan: ReadPlan, rows: str, statement: Statement) -> str:
-    """Everything that is no aggregate is grouped by."""
+def _build_groups(plan: ReadPlan, values: Sequence[str], rows: str, statement: Statement) -> str:
+    """Everything that is no aggregate is grouped by: by what it is, not by its alias, because `group by` takes that for
+    a column of the same name if there is one."""
     if not plan.is_grouped:
         return ""
     terms = [
-        quote(one.alias) if one.alias is not None else build_field(one.field, rows, statement)
-        for one in plan.select
+        value if one.alias is not None else build_field(one.field, rows, statement)
+        for value, one in zip(values, plan.select, strict=True)
         if one.aggregate is None
     ]
     for embed in plan.embeds:
         if embed.mode in ("object", "array"):
-            terms.extend([quote(embed.label)] if not embed.is_empty else [])
+            terms.extend([] if embed.is_empty else [_build_embedded(embed, is_grouped=True)])
         else:
             lateral = quote(embed.lateral)
             terms.extend(
