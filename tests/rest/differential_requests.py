@@ -167,10 +167,24 @@ WORDS = (
 LIKE = ("*a*", "M", "%cat%", "_", "L*", '*"*', "", "Dogs%", "met\\**")
 REGEXES = ("^M$", "cat", "a|o", "", "[A-D]", "^(The|Dogs)", "\\s")
 PATTERNS = {"like": LIKE, "ilike": LIKE, "match": REGEXES, "imatch": REGEXES}
-WRONG: tuple[tuple[str, str], ...] = (
+WRONG_VALUES = (
     ("year", "x"), ("year", "99999999999"), ("price", "1.2.3"), ("rating", "X"), ("during", "[5,1)"), ("tags", "{"),
     ("made_at", "yesterdayish"), ("owner", "1"), ("data", "{"),
 )  # fmt: skip
+# Refused when the statement is read, whatever else it says and whatever rows there are.
+WRONG = (
+    Condition(Field("no such column"), "eq", "1"),
+    Condition(Field("year"), "like", "1*"),
+    Condition(Field("is_silent"), "cs", "{a}"),
+    Condition(Field("raw", (Step("a", False),)), "eq", "1"),
+    *(Condition(Field(column), "eq", value) for column, value in WRONG_VALUES),
+)
+# Refused when the rows are looked for.
+WRONG_SEARCHES = (
+    Condition(Field("search"), "fts", "cat &", config="english"),
+    Condition(Field("title"), "plfts", "cat", config="klingon"),
+    Condition(Field("title"), "match", "(" * 3),
+)
 COMPARED: dict[Type, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "int": (("eq", "neq", "gt", "gte", "lt", "lte", "in", "isdistinct"), ("1", "3", "1922", "1925", "7", "-1", "0")),
     "numeric": (("eq", "neq", "gt", "gte", "lt", "lte", "in", "isdistinct"), ("1.25", "5", "0", "3.750", "NaN", "1e1")),
@@ -244,22 +258,6 @@ def draw_search(draw: st.DrawFn, column: str, *, negated: bool) -> Condition:
     return Condition(Field(column), operator, pick(draw, SEARCHES[operator]), negated, config=config)
 
 
-def draw_wrong_condition(draw: st.DrawFn) -> Condition:
-    """Of films: what PostgreSQL refuses, whatever rows there are."""
-    return pick(
-        draw,
-        (
-            Condition(Field("no such column"), "eq", "1"),
-            Condition(Field("year"), "like", "1*"),
-            Condition(Field("is_silent"), "cs", "{a}"),
-            Condition(Field("search"), "fts", "cat &", config="english"),
-            Condition(Field("title"), "plfts", "cat", config="klingon"),
-            Condition(Field("raw", (Step("a", False),)), "eq", "1"),
-            *(Condition(Field(column), "eq", value) for column, value in WRONG),
-        ),
-    )
-
-
 def every_condition() -> Iterator[Condition]:
     """On films: each operator with each value that suits a column's type, on one column of each type."""
     negated = cycle((False, True))
@@ -329,7 +327,7 @@ def asks(draw: st.DrawFn) -> Ask:
     table = pick(draw, ("films", "films", "films", "directors", "actors", "roles", "awards", "details"))
     level = draw_level(draw, table, pick(draw, (1, 2, 2, 0)), count(1), is_root=True)
     if table == "films" and pick(draw, range(5)) == 4:
-        level = replace(level, where=(*level.where, draw_wrong_condition(draw)))
+        level = replace(level, where=(*level.where, pick(draw, WRONG)))
     return Ask(level, pick(draw, ("anon", "authenticated")), pick(draw, (False, True)))
 
 
