@@ -155,3 +155,14 @@ def test_a_configured_secret_signs_the_api_keys(tmp_path: Path) -> None:
     keys = make_keys(tmp_path, SUPABASE_AUTH_JWT_SECRET="s" * 40)
     assert jwt.decode(keys.service_role_key, "s" * 40, algorithms=["HS256"])["role"] == "service_role"
     assert Authoriser(keys).authorise(headers(apikey=keys.service_role_key)).role == "service_role"
+
+
+@pytest.mark.req("P4")
+def test_other_schemes_are_not_remembered(keys: ProjectKeys, authoriser: Authoriser) -> None:
+    for number in range(20):
+        basic = Headers([(b"authorization", b"Basic %d" % number)])
+        assert authoriser.authorise(basic).role == "anon"
+    assert not authoriser._decided
+
+    authoriser.authorise(headers(bearer=keys.sign(user_claims())))
+    assert len(authoriser._decided) == 1

@@ -59,8 +59,11 @@ class Authoriser:
         seen = self._decided.get((api_key, authorization))
         if seen is not None and is_alive(seen):
             return seen
-        caller = self._decide(api_key, bearer_token(authorization))
-        if len(api_key or "") + len(authorization or "") < MAX_TOKEN_LENGTH:
+        token = bearer_token(authorization)
+        caller = self._decide(api_key, token)
+        # other schemes prove nothing, so that anybody could fill the memory with them
+        is_proven = token is not None or authorization is None
+        if is_proven and len(api_key or "") + len(authorization or "") < MAX_TOKEN_LENGTH:
             remember(self._decided, (api_key, authorization), caller, self._verifier.max_cached)
         return caller
 
