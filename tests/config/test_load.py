@@ -85,10 +85,10 @@ def test_the_environment_overrides_any_key(tmp_path: Path) -> None:
 def test_unknown_keys_are_told_apart_from_those_without_effect(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
-        "[api]\nprot = 1\n[analytics]\nenabled = true\n[auth.hook.send_sms]\nenabled = true\n[typo]\na = 1",
+        "[api]\nprot = 1\n[analytics]\nenabled = true\n[auth.third_party.clerk]\nenabled = true\n[typo]\na = 1",
     )
     assert settings.unknown_keys == ("api.prot", "typo.a")
-    assert set(settings.idle_keys) == {"analytics", "auth.hook"}
+    assert set(settings.idle_keys) == {"analytics", "auth.third_party"}
 
 
 def test_each_function_has_its_own_settings(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ secret key only (GoTrue admin.go)."""
 import base64
 import hashlib
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -35,6 +35,7 @@ from basalt.auth.users import (
     lock_user,
     merge_app_metadata,
     merge_user_metadata,
+    new_user,
     reload_user,
 )
 from basalt.http import Response, json_response
@@ -99,14 +100,16 @@ async def create(call: Call) -> Response:
         try:
             user = await create_user(
                 tx,
-                audience=audience,
-                email=parameters.email,
-                phone=parameters.phone,
-                password_hash=password_hash,
-                app_metadata={"provider": providers[0], "providers": providers},
-                user_metadata=parameters.user_metadata or {},
-                role=parameters.role or "authenticated",
-                user_id=user_id,
+                new_user(
+                    user_id=user_id,
+                    audience=audience,
+                    email=parameters.email,
+                    phone=parameters.phone,
+                    password_hash=password_hash,
+                    app_metadata={"provider": providers[0], "providers": providers},
+                    user_metadata=parameters.user_metadata or {},
+                    role=parameters.role or "authenticated",
+                ),
             )
             for provider in providers:
                 await create_identity(tx, user, provider, {provider: getattr(parameters, provider)})
@@ -272,9 +275,9 @@ def parse_id(text: str, message: str, *, status: int = 400) -> UUID:
         raise AuthError("validation_failed", message, status=status) from exc
 
 
-def _new_id(text: str) -> UUID | None:
+def _new_id(text: str) -> UUID:
     if not text:
-        return None
+        return uuid4()
     identifier = parse_id(text, "ID must conform to the uuid v4 format")
     if identifier.int == 0:
         raise AuthError("validation_failed", "ID cannot be a nil uuid")

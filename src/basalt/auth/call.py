@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from basalt.access import AccessError, Authoriser, ProjectKeys
 from basalt.auth.errors import AuthError
+from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
 from basalt.auth.messages import Messenger
 from basalt.auth.parameters import read_parameters
@@ -26,7 +27,7 @@ from basalt.auth.redirects import Redirects
 from basalt.auth.sessions import Device, Session, load_session, why_ended
 from basalt.auth.users import Transaction, User, load_user
 from basalt.config import AuthSettings
-from basalt.http import Request
+from basalt.http import OutgoingClient, Request
 
 ADMIN_ROLES: Final = frozenset({"service_role", "supabase_admin"})
 DEFAULT_AUDIENCE: Final = "authenticated"
@@ -56,6 +57,8 @@ class Auth:
     messages: Messenger
     redirects: Redirects
     limits: Limits
+    hooks: Hooks
+    http: OutgoingClient
 
     @property
     def issuer(self) -> str:

@@ -24,13 +24,15 @@ async def send_confirmation(call: Call, tx: Transaction, user: User, *, is_pkce:
         {"confirmation_token": (user.email, ticket.token_hash)},
         max_frequency_s=call.settings.email.max_frequency_s,
     )
-    await call.auth.messages.mail("confirmation", user, user.email, ticket, call.redirect_to)
+    await call.auth.messages.mail(
+        call.request, tx, "confirmation", user, user.email, ticket, call.redirect_to
+    )
 
 
 async def send_invitation(call: Call, tx: Transaction, user: User) -> None:
     ticket = _ticket(call, user.email, "invite")
     await store_code(tx, user, "invitation", {"confirmation_token": (user.email, ticket.token_hash)})
-    await call.auth.messages.mail("invite", user, user.email, ticket, call.redirect_to)
+    await call.auth.messages.mail(call.request, tx, "invite", user, user.email, ticket, call.redirect_to)
 
 
 async def send_recovery(
@@ -51,7 +53,7 @@ async def send_recovery(
         {"recovery_token": (user.email, ticket.token_hash)},
         max_frequency_s=call.settings.email.max_frequency_s,
     )
-    await call.auth.messages.mail(kind, user, user.email, ticket, call.redirect_to)
+    await call.auth.messages.mail(call.request, tx, kind, user, user.email, ticket, call.redirect_to)
 
 
 async def send_reauthentication(call: Call, tx: Transaction, user: User) -> None:
@@ -63,7 +65,9 @@ async def send_reauthentication(call: Call, tx: Transaction, user: User) -> None
         {"reauthentication_token": (user.email, ticket.token_hash)},
         max_frequency_s=call.settings.email.max_frequency_s,
     )
-    await call.auth.messages.mail("reauthentication", user, user.email, ticket, call.redirect_to)
+    await call.auth.messages.mail(
+        call.request, tx, "reauthentication", user, user.email, ticket, call.redirect_to
+    )
 
 
 async def send_email_change(
@@ -87,9 +91,11 @@ async def send_email_change(
         current_hash=current.token_hash if current else "",
     )
     changing = await reload_user(tx, user)
-    await call.auth.messages.mail("email_change", changing, email, new, call.redirect_to)
+    await call.auth.messages.mail(call.request, tx, "email_change", changing, email, new, call.redirect_to)
     if current is not None:
-        await call.auth.messages.mail("email_change", changing, user.email, current, call.redirect_to)
+        await call.auth.messages.mail(
+            call.request, tx, "email_change", changing, user.email, current, call.redirect_to
+        )
 
 
 async def send_phone_code(
@@ -126,7 +132,7 @@ async def send_phone_code(
         raise
     if fixed is not None:
         return "test-otp"
-    await call.auth.messages.text(purpose, phone, code, channel)
+    await call.auth.messages.text(call.request, tx, purpose, user, phone, code, channel)
     return None
 
 

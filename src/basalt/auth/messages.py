@@ -9,10 +9,12 @@ from typing import Any, Final, Literal
 
 from basalt import observe
 from basalt.auth.errors import AuthError
+from basalt.auth.hooks import Hooks
 from basalt.auth.redirects import verification_link
 from basalt.auth.templates import Template, TemplateError, parse_template
-from basalt.auth.users import User
+from basalt.auth.users import Transaction, User
 from basalt.config import AuthSettings
+from basalt.http import Request
 from basalt.senders import Mail, Sender, TextMessage
 
 MailKind = Literal["confirmation", "recovery", "invite", "magic_link", "email_change", "reauthentication"]
@@ -79,10 +81,11 @@ class Ticket:
 class Messenger:
     """Renders and sends. Raises AuthError when the sender fails, so that the flow undoes what it did."""
 
-    def __init__(self, settings: AuthSettings, base_url: str, sender: Sender) -> None:
+    def __init__(self, settings: AuthSettings, base_url: str, sender: Sender, hooks: Hooks) -> None:
         self._site_url = settings.site_url
         self._base_url = base_url
         self._sender = sender
+        self._hooks = hooks
         self._templates = {
             kind: tuple(parse_template(part) for part in parts) for kind, parts in DEFAULTS.items()
         }
@@ -91,7 +94,16 @@ class Messenger:
     def link(self, ticket: Ticket, redirect_to: str) -> str:
         return verification_link(self._base_url, ticket.token_hash, ticket.verify_as, redirect_to)
 
-    async def mail(self, kind: MailKind, user: User, to: str, ticket: Ticket, redirect_to: str) -> None:
+    async def mail(
+        self,
+        request: Request,
+        tx: Transaction,
+        kind: MailKind,
+        user: User,
+        to: str,
+        ticket: Ticket,
+        redirect_to: str,
+    ) -> None:
         """Raises AuthError unexpected_failure."""
         values: dict[str, Any] = {
             "SiteURL": self._site_url,
@@ -125,7 +137,18 @@ class Messenger:
             observe.event("mail_not_sent", level="error", kind=kind, error=exc)
             raise AuthError("unexpected_failure", f"Error sending {kind.replace('_', ' ')} email") from exc
 
-    async def text(self, kind: str, to: str, code: str, channel: Channel) -> None:
+    async def text(
+        self,
+        request: Request,
+        tx: Transaction,
+        kind: str,
+        user: User,
+        to: str,
+        code: str,
+        channel: Channel,
+        *,
+        template: str | None = None,
+    ) -> None:
         """Raises AuthError sms_send_failed."""
         body = self._sms.render({"Code": code, "Token": code}, as_html=False)
         message = TextMessage(to=to, body=body, kind=kind, channel=channel, data={"token": code})

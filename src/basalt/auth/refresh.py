@@ -105,7 +105,7 @@ async def _swap(call: Call, tx: Transaction, given: str) -> dict[str, Any] | Aut
         return AuthError("refresh_token_already_used")
     device = call.device
     await tx.execute(TOUCH_SESSION, {"id": session.id, "user_agent": device.user_agent, "ip": device.ip})
-    return build_session(call, user, session, issued)
+    return await build_session(call, tx, user, session, issued, "token_refresh")
 
 
 async def _next_token(

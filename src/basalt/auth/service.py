@@ -6,7 +6,8 @@ import psycopg_pool
 from basalt import observe
 from basalt.access import Authoriser, ProjectKeys
 from basalt.auth.call import Auth, Call, require_admin, require_user
-from basalt.auth.errors import AuthError, auth_error, render_error
+from basalt.auth.errors import AuthError, OAuthError, auth_error, render_error, render_oauth_error
+from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
 from basalt.auth.messages import Messenger
 from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
@@ -14,11 +15,11 @@ from basalt.auth.redirects import Redirects
 from basalt.auth.routes import ROUTES
 from basalt.config import Settings
 from basalt.errors import BasaltError
-from basalt.http import Request, Response, Route
+from basalt.http import OutgoingClient, Request, Response, Route
 from basalt.postgres import DatabaseAccess, open_pool
 from basalt.senders import Inbox, Sender
 
-POOL_SIZE = 8
+POOL_SIZE = 16
 INBOX_POOL_SIZE = 4
 
 
@@ -41,7 +42,9 @@ class AuthService:
         self._pool = open_pool(conninfo, max_size=POOL_SIZE, name="auth")
         # A pool of its own: flows send while they hold a connection of the other one.
         self._inbox_pool = open_pool(conninfo, max_size=INBOX_POOL_SIZE, name="auth-inbox")
+        self._http = OutgoingClient()
         self._passwords = PasswordHasher(rounds=bcrypt_rounds)
+        hooks = Hooks(settings.auth.hook, self._http)
         self._auth = Auth(
             settings=settings.auth,
             base_url=base_url,
@@ -49,8 +52,10 @@ class AuthService:
             authoriser=authoriser,
             pool=self._pool,
             passwords=self._passwords,
-            messages=Messenger(settings.auth, base_url, sender or Inbox(self._inbox_pool)),
+            messages=Messenger(settings.auth, base_url, sender or Inbox(self._inbox_pool), hooks),
             redirects=Redirects(settings.auth),
+            hooks=hooks,
+            http=self._http,
             limits=Limits(settings.auth, header=settings.basalt.client_address_header),
         )
 
@@ -61,11 +66,14 @@ class AuthService:
     async def close(self) -> None:
         await self._pool.close()
         await self._inbox_pool.close()
+        await self._http.close()
         self._passwords.close()
 
     async def respond(self, request: Request) -> Response:
         try:
             return await self._answer(request)
+        except OAuthError as error:
+            return render_oauth_error(error)
         except BasaltError as error:
             failure = auth_error(error)
         except (psycopg.OperationalError, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests) as error:

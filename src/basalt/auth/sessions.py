@@ -25,6 +25,14 @@ Method = Literal[
     "magiclink",
     "email/signup",
     "email_change",
+    "oauth",
+    "sso/saml",
+    "web3",
+    "passkey",
+    "totp",
+    "mfa/phone",
+    "mfa/webauthn",
+    "oauth_provider/authorization_code",
 ]
 
 AAL2_METHODS: Final = frozenset({"totp", "mfa/phone", "mfa/webauthn"})

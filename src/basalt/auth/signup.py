@@ -7,7 +7,7 @@ auto-confirmation, where the answer would be a session, is it refused by name, a
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import msgspec
@@ -19,6 +19,7 @@ from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
 from basalt.auth.issue import check_channel, send_confirmation, send_phone_code
 from basalt.auth.messages import Channel
+from basalt.auth.new_users import admit_user
 from basalt.auth.one_time import clear_tokens
 from basalt.auth.passwords import check_password
 from basalt.auth.pkce import check_challenge, keep_flow
@@ -30,10 +31,10 @@ from basalt.auth.users import (
     Transaction,
     User,
     create_identity,
-    create_user,
     find_owner_of_email,
     find_user_by_phone,
     merge_user_metadata,
+    new_user,
     reload_user,
     set_providers,
 )
@@ -93,9 +94,9 @@ async def register(tx: Transaction, call: Call, wanted: SignUp) -> User:
     constraint objects."""
     is_email = wanted.provider == "email"
     try:
-        user = await create_user(
+        user = await admit_user(
+            call,
             tx,
-            audience=call.audience,
             email=wanted.address if is_email else "",
             phone="" if is_email else wanted.address,
             password_hash=wanted.password_hash,
@@ -156,41 +157,17 @@ async def _ask_for_proof(call: Call, tx: Transaction, user: User, wanted: SignUp
 def _obfuscated(call: Call, wanted: SignUp) -> dict[str, Any]:
     """What a new user would look like, with nothing of the real one (GoTrue sanitizeUser)."""
     now = datetime.now(UTC)
-    stranger = User(
-        id=uuid4(),
+    stranger = new_user(
+        user_id=uuid4(),
         audience=call.audience,
         role="",
         email=wanted.address if wanted.provider == "email" else "",
         phone=wanted.address if wanted.provider == "phone" else "",
-        is_sso_user=False,
-        is_anonymous=False,
-        password_hash=None,
-        times=dict.fromkeys(NO_TIMES) | {"created_at": now, "updated_at": now, "confirmation_sent_at": now},
-        tokens={},
-        email_change="",
-        email_change_confirm_status=0,
-        phone_change="",
         app_metadata={"provider": wanted.provider, "providers": [wanted.provider]},
         user_metadata=wanted.data,
-        identities=(),
-        factors=(),
     )
-    return render_user(stranger)
-
-
-NO_TIMES: Final = (
-    "email_confirmed_at",
-    "invited_at",
-    "phone_confirmed_at",
-    "confirmed_at",
-    "recovery_sent_at",
-    "email_change_sent_at",
-    "phone_change_sent_at",
-    "reauthentication_sent_at",
-    "last_sign_in_at",
-    "banned_until",
-    "deleted_at",
-)
+    times = {**stranger.times, "created_at": now, "updated_at": now, "confirmation_sent_at": now}
+    return render_user(replace(stranger, times=times))
 
 
 async def _sign_up_anonymously(call: Call, parameters: Parameters) -> Response:
@@ -200,9 +177,9 @@ async def _sign_up_anonymously(call: Call, parameters: Parameters) -> Response:
     _check_open(call)
     async with call.auth.transaction() as tx:
         try:
-            user = await create_user(
+            user = await admit_user(
+                call,
                 tx,
-                audience=call.audience,
                 app_metadata={},
                 user_metadata=parameters.data,
                 is_anonymous=True,

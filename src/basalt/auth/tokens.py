@@ -19,11 +19,14 @@ async def issue_session(call: Call, tx: Transaction, user: User, method: Method)
     if user.is_banned or user.is_deleted:
         raise AuthError("user_banned")
     session, refresh_token = await create_session(tx, user, method, call.device)
-    return build_session(call, await reload_user(tx, user), session, refresh_token)
+    return await build_session(call, tx, await reload_user(tx, user), session, refresh_token, method)
 
 
-def build_session(call: Call, user: User, session: Session, refresh_token: str) -> dict[str, Any]:
-    """`{"access_token", "token_type", "expires_in", "expires_at", "refresh_token", "user"}`."""
+async def build_session(
+    call: Call, tx: Transaction, user: User, session: Session, refresh_token: str, method: Method
+) -> dict[str, Any]:
+    """`{"access_token", "token_type", "expires_in", "expires_at", "refresh_token", "user"}`. `method` is how the user
+    came here, for the `custom_access_token` hook."""
     issued_at = int(time.time())
     expires_at = issued_at + call.settings.jwt_expiry_s
     claims = {

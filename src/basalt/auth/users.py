@@ -71,10 +71,10 @@ INSERT_USER: Final = """
 insert into auth.users (instance_id, id, aud, role, email, phone, encrypted_password, raw_app_meta_data,
     raw_user_meta_data, confirmation_token, recovery_token, email_change, email_change_token_new,
     email_change_token_current, phone_change, phone_change_token, reauthentication_token, is_anonymous,
-    created_at, updated_at)
+    is_sso_user, created_at, updated_at)
 values ('00000000-0000-0000-0000-000000000000', %(id)s, %(audience)s, %(role)s, nullif(%(email)s, ''),
     nullif(%(phone)s, ''), %(password_hash)s, %(app_metadata)s, %(user_metadata)s, '', '', '', '', '', '', '',
-    '', %(is_anonymous)s, now(), now())
+    '', %(is_anonymous)s, %(is_sso_user)s, now(), now())
 """
 INSERT_IDENTITY: Final = """
 insert into auth.identities (id, provider_id, user_id, identity_data, provider, last_sign_in_at, created_at,
@@ -254,54 +254,82 @@ async def find_owner_of_email(
     return None if found is not None and besides is not None and found.id == besides.id else found
 
 
-async def create_user(
-    tx: Transaction,
+def new_user(
     *,
+    user_id: UUID,
     audience: str,
+    role: str = "authenticated",
     email: str = "",
     phone: str = "",
     password_hash: str | None = "",
     app_metadata: Mapping[str, Any],
     user_metadata: Mapping[str, Any],
-    role: str = "authenticated",
     is_anonymous: bool = False,
-    user_id: UUID | None = None,
+    is_sso_user: bool = False,
 ) -> User:
-    """Insert a user and read it back. Raises psycopg's UniqueViolation when the address was taken
+    """A user as it is to be inserted: without a past, identities or factors."""
+    return User(
+        id=user_id,
+        audience=audience,
+        role=role,
+        email=email,
+        phone=phone,
+        is_sso_user=is_sso_user,
+        is_anonymous=is_anonymous,
+        password_hash=password_hash,
+        times=dict.fromkeys(TIMES),
+        tokens={},
+        email_change="",
+        email_change_confirm_status=0,
+        phone_change="",
+        app_metadata=app_metadata,
+        user_metadata=user_metadata,
+        identities=(),
+        factors=(),
+    )
+
+
+async def create_user(tx: Transaction, user: User) -> User:
+    """Insert a `new_user` and read it back. Raises psycopg's UniqueViolation when the address was taken
     meanwhile."""
-    identifier = user_id or uuid4()
     parameters = {
-        "id": identifier,
-        "audience": audience,
-        "role": role,
-        "email": email.lower(),
-        "phone": phone,
-        "password_hash": password_hash,
-        "app_metadata": as_jsonb(app_metadata),
-        "user_metadata": as_jsonb(user_metadata),
-        "is_anonymous": is_anonymous,
+        "id": user.id,
+        "audience": user.audience,
+        "role": user.role,
+        "email": user.email,
+        "phone": user.phone,
+        "password_hash": user.password_hash,
+        "app_metadata": as_jsonb(user.app_metadata),
+        "user_metadata": as_jsonb(user.user_metadata),
+        "is_anonymous": user.is_anonymous,
+        "is_sso_user": user.is_sso_user,
     }
     await tx.execute(INSERT_USER, parameters)
-    user = await load_user(tx, identifier)
-    if user is None:
+    created = await load_user(tx, user.id)
+    if created is None:
         raise AuthError("unexpected_failure", "Database error loading user after sign-up")
-    return user
+    return created
 
 
 async def create_identity(
-    tx: Transaction, user: User, provider: str, data: Mapping[str, Any] | None = None
+    tx: Transaction,
+    user: User,
+    provider: str,
+    data: Mapping[str, Any] | None = None,
+    *,
+    provider_id: str | None = None,
 ) -> dict[str, Any]:
-    """The `email` or `phone` identity of a user; returns its identity data. Claims that were not given are
-    false."""
+    """An identity of a user, whose `provider_id` is the user's own for `email` and `phone`; returns its identity
+    data. Claims that were not given are false."""
     identity_data = {
-        "sub": str(user.id),
+        "sub": provider_id or str(user.id),
         "email_verified": False,
         "phone_verified": False,
         **(data or {}),
     }
     parameters = {
         "id": uuid4(),
-        "provider_id": str(user.id),
+        "provider_id": provider_id or str(user.id),
         "user_id": user.id,
         "data": as_jsonb(identity_data),
         "provider": provider,

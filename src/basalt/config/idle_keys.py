@@ -8,24 +8,8 @@ IDLE_KEYS = (
     "api.auto_expose_new_tables",
     "api.tls",
     "auth.anon_key",
-    "auth.captcha",
-    "auth.email.notification",
-    "auth.email.smtp",
-    "auth.email.template",
-    "auth.external",
-    "auth.hook",
-    "auth.mfa",
-    "auth.oauth_server",
-    "auth.passkey",
     "auth.service_role_key",
-    "auth.sms.messagebird",
-    "auth.sms.textlocal",
-    "auth.sms.twilio",
-    "auth.sms.twilio_verify",
-    "auth.sms.vonage",
     "auth.third_party",
-    "auth.web3",
-    "auth.webauthn",
     "db.health_timeout",
     "db.migrations.schema_paths",
     "db.network_restrictions",
@@ -54,7 +38,7 @@ IDLE_KEYS = (
 def is_idle_key(path: str) -> bool:
     """Whether the CLI knows `path` (or a table above it) and Basalt does nothing with it.
 
-    >>> [is_idle_key(path) for path in ("auth.hook.send_sms.uri", "functions.hello.import_map", "auth.hok")]
+    >>> [is_idle_key(path) for path in ("auth.third_party.clerk", "functions.hello.import_map", "auth.hok")]
     [True, True, False]
     """
     parts = path.split(".")

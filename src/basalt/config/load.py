@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from basalt.config.auth_settings import AuthSettings
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.dotenv import read_dotenv
 from basalt.config.idle_keys import is_idle_key
@@ -23,16 +24,15 @@ from basalt.config.postgrest import (
     read_secret_file,
     read_variables,
 )
+from basalt.config.setting import check_bounds, section_of_mapping
 from basalt.config.settings import (
     ApiSettings,
-    AuthSettings,
     BasaltSettings,
     DbSettings,
     EdgeRuntimeSettings,
     FunctionSettings,
     Settings,
     StudioSettings,
-    check_bounds,
 )
 from basalt.config.units import parse_duration_s, parse_size_bytes
 
@@ -55,7 +55,7 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
     reader = _Reader(path, {**_read_dotenv_files(project_dir), **environ})
     tree = reader.read_file()
     sections = {name: reader.build(kind, tree.pop(name, {}), name) for name, kind in SECTIONS.items()}
-    functions = reader.build_functions(tree.pop("functions", {}))
+    functions = reader.build_named(FunctionSettings, tree.pop("functions", {}), "functions")
     project_id = reader.value(str, tree.pop("project_id", project_dir.name), "project_id")
     state_dir = reader.environ.get("BASALT_STATE_DIR")
     reader.leftovers(tree, "")
@@ -147,6 +147,10 @@ class _Reader:
             if is_dataclass(hint):
                 values[spec.name] = self.build(hint, rest.pop(key, {}), path)  # type: ignore[arg-type]
                 continue
+            named = section_of_mapping(hint)
+            if named is not None:
+                values[spec.name] = self.build_named(named, rest.pop(key, {}), path)
+                continue
             raw = self._from_environment(path)
             in_file = rest.pop(key, MISSING)
             if raw is None and path in self.variables.values:
@@ -166,13 +170,12 @@ class _Reader:
         self.leftovers(rest, prefix)
         return kind(**values)
 
-    def build_functions(self, table: Any) -> dict[str, FunctionSettings]:
+    def build_named(self, kind: type, table: Any, prefix: str) -> dict[str, Any]:
+        """Sections of one kind by their names, such as `functions.NAME`."""
         if not isinstance(table, dict):
-            self.fail("functions", f"expected a table, found {_describe(table)}")
+            self.fail(prefix, f"expected a table, found {_describe(table)}")
             return {}
-        return {
-            name: self.build(FunctionSettings, value, f"functions.{name}") for name, value in table.items()
-        }
+        return {name: self.build(kind, value, f"{prefix}.{name}") for name, value in table.items()}
 
     def complete(self, basalt: BasaltSettings, api: ApiSettings) -> BasaltSettings:
         """`[basalt.rest]` with what it takes from `[api]` and from a file that holds the secret, checked."""

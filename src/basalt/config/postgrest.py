@@ -17,7 +17,8 @@ import orjson
 
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.role_path import parse_role_path
-from basalt.config.settings import ApiSettings, BasaltSettings, RestSettings, check_bounds
+from basalt.config.setting import check_bounds
+from basalt.config.settings import ApiSettings, BasaltSettings, RestSettings
 
 PREFIX = "PGRST_"
 APP_SETTINGS_PREFIX = "PGRST_APP_SETTINGS_"

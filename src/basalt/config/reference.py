@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from basalt.config.load import SECTIONS
 from basalt.config.postgrest import ALIASES, DATABASE_SETTINGS, IDLE_VARIABLES, PARSERS
+from basalt.config.setting import section_of_mapping
 from basalt.config.settings import FunctionSettings
 
 INTRODUCTION = """\
@@ -54,13 +55,22 @@ def render_reference() -> str:
 
 def _render_section(name: str, kind: type) -> Iterator[str]:
     types = get_type_hints(kind)
-    plain = [spec for spec in fields(kind) if not is_dataclass(types[spec.name])]
+    plain = [spec for spec in fields(kind) if _nested(types[spec.name]) is None]
     if plain:
         yield f"## [{name}]\n\n| key | default | meaning |\n| --- | --- | --- |"
         yield "\n".join(_render_row(spec, types[spec.name]) for spec in plain) + "\n"
     for spec in fields(kind):
-        if is_dataclass(types[spec.name]):
-            yield from _render_section(f"{name}.{spec.name}", types[spec.name])
+        nested = _nested(types[spec.name])
+        if nested is not None:
+            is_named = nested is not types[spec.name]
+            if is_named:
+                yield f"`[{name}.{spec.name}.NAME]`: {spec.metadata['doc']}\n"
+            yield from _render_section(f"{name}.{spec.name}{'.NAME' if is_named else ''}", nested)
+
+
+def _nested(hint: Any) -> Any:
+    """The kind of section that a field holds, by itself or by name."""
+    return hint if is_dataclass(hint) else section_of_mapping(hint)
 
 
 def _render_row(spec: "Field[Any]", hint: Any) -> str:

@@ -6,35 +6,12 @@ The sections and keys are those of the Supabase CLI's `config.toml`; what is Bas
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-
-def setting(
-    default: Any, doc: str, *, key: str | None = None, low: float | None = None, high: float | None = None
-) -> Any:
-    """A dataclass field with its documentation. `key` is the TOML key where it differs; `low` and `high`
-    bound numbers."""
-    metadata = {"doc": doc, "key": key, "low": low, "high": high}
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def check_bounds(value: object, bounds: Mapping[str, Any]) -> None:
-    """Raises ValueError when a number lies outside of `low` and `high` in a field's documentation."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return
-    if bounds["low"] is not None and value < bounds["low"]:
-        raise ValueError(f"{value} is below the least allowed value, {bounds['low']}")
-    if bounds["high"] is not None and value > bounds["high"]:
-        raise ValueError(f"{value} is above the largest allowed value, {bounds['high']}")
-
-
-def section(kind: type) -> Any:
-    """A nested table of settings."""
-    return field(default_factory=kind)
+from basalt.config.auth_settings import AuthSettings
+from basalt.config.setting import section, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,86 +62,6 @@ class DbSettings:
 @dataclass(frozen=True, kw_only=True)
 class StudioSettings:
     enabled: bool = setting(True, "Serve the console under /studio.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmailSettings:
-    enable_signup: bool = setting(True, "Allow sign-up by e-mail address.")
-    enable_confirmations: bool = setting(False, "An address must be confirmed before its first sign-in.")
-    double_confirm_changes: bool = setting(True, "A change of address is confirmed from both mailboxes.")
-    secure_password_change: bool = setting(False, "Changing a password needs a recent sign-in or a nonce.")
-    max_frequency_s: float = setting(1.0, "Shortest time between two mails of one kind to one user.", low=0)
-    otp_length: int = setting(6, "Digits of a mailed code.", low=6, high=10)
-    otp_expiry_s: float = setting(3600.0, "Life of a mailed code or link.", low=1, high=86400)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmsSettings:
-    enable_signup: bool = setting(False, "Allow sign-up by phone number.")
-    enable_confirmations: bool = setting(False, "A number must be confirmed before its first sign-in.")
-    template: str = setting("Your code is {{ .Code }}", "Text of a code message.")
-    max_frequency_s: float = setting(5.0, "Shortest time between two messages to one number.", low=0)
-    otp_length: int = setting(6, "Digits of a texted code.", low=6, high=10)
-    otp_expiry_s: float = setting(60.0, "Life of a texted code.", low=1, high=86400)
-    test_otp: Mapping[str, str] = setting(
-        {}, "Numbers (digits only) with a fixed code, for tests and app reviews."
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionSettings:
-    timebox_s: float = setting(0.0, "Longest life of a session; 0 is unlimited.", low=0)
-    inactivity_timeout_s: float = setting(0.0, "A session unused for so long ends; 0 is never.", low=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuthRateLimitSettings:
-    email_sent: int = setting(2, "Mails an hour, over all users, where an SMTP server is configured.", low=0)
-    sms_sent: int = setting(
-        30, "Text messages an hour, over all users, where a provider is configured.", low=0
-    )
-    anonymous_users: int = setting(30, "Anonymous sign-ups an hour and address.", low=0)
-    token_refresh: int = setting(150, "Token refreshes in five minutes and address.", low=0)
-    sign_in_sign_ups: int = setting(30, "Sign-ups and sign-ins in five minutes and address.", low=0)
-    token_verifications: int = setting(30, "Verifications of codes in five minutes and address.", low=0)
-    web3: int = setting(30, "Wallet sign-ins in five minutes and address.", low=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuthSettings:
-    enabled: bool = setting(True, "Serve the Auth API.")
-    site_url: str = setting(
-        "http://127.0.0.1:3000", "Where links lead when a request names no allowed address."
-    )
-    additional_redirect_urls: tuple[str, ...] = setting((), "Addresses (globs) that a link may lead to.")
-    jwt_expiry_s: int = setting(3600, "Life of an access token.", low=1, high=604800)
-    jwt_issuer: str | None = setting(None, "`iss` of access tokens; by default the public URL with /auth/v1.")
-    jwt_secret: str | None = setting(None, "HS256 secret; by default generated at the first start.")
-    jwt_algorithm: Literal["HS256", "ES256"] = setting(
-        "HS256", "How new access tokens are signed, without signing_keys_path."
-    )
-    signing_keys_path: str | None = setting(
-        None, "JSON file with private signing keys (JWKs); the first signs."
-    )
-    publishable_key: str | None = setting(
-        None, "The publishable API key; by default generated at the first start."
-    )
-    secret_key: str | None = setting(None, "The secret API key; by default generated at the first start.")
-    enable_refresh_token_rotation: bool = setting(True, "A refresh token is good for one use.")
-    refresh_token_reuse_interval_s: int = setting(
-        10, "So long a used refresh token still gives the current session.", low=0
-    )
-    enable_signup: bool = setting(True, "Allow new users to sign up.")
-    enable_anonymous_sign_ins: bool = setting(False, "Allow anonymous users.")
-    enable_manual_linking: bool = setting(False, "Users may link and unlink identities.")
-    minimum_password_length: int = setting(6, "Shortest password.", low=6, high=72)
-    password_requirements: Literal[
-        "", "letters_digits", "lower_upper_letters_digits", "lower_upper_letters_digits_symbols"
-    ] = setting("", "Characters that a password must hold.")
-    rate_limit: AuthRateLimitSettings = section(AuthRateLimitSettings)
-    sessions: SessionSettings = section(SessionSettings)
-    email: EmailSettings = section(EmailSettings)
-    sms: SmsSettings = section(SmsSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ The gateway turns ASGI into a `Request`, a service answers with a `Response`, th
 """
 
 from basalt.http.headers import Headers
+from basalt.http.outgoing import OutgoingAnswer, OutgoingClient, OutgoingError
 from basalt.http.request import ClientDisconnectedError, Request
 from basalt.http.response import Response, json_response
 from basalt.http.routes import Handler, Route, RouteTable
@@ -12,6 +13,9 @@ __all__ = [
     "ClientDisconnectedError",
     "Handler",
     "Headers",
+    "OutgoingAnswer",
+    "OutgoingClient",
+    "OutgoingError",
     "Request",
     "Response",
     "Route",
