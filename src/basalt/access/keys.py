@@ -12,12 +12,15 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from basalt.config import AuthSettings, Settings
@@ -50,6 +53,12 @@ class ProjectKeys:
     service_role_key: str = field(repr=False)
     signing_keys: tuple[SigningKey, ...]
     signs_with_secret: bool
+
+    @cached_property
+    def refresh_key(self) -> bytes:
+        """What refresh tokens are derived under; it follows the secret (RFC 5869)."""
+        derivation = HKDF(SHA256(), length=32, salt=None, info=b"basalt refresh tokens")
+        return derivation.derive(self.jwt_secret.encode())
 
     def sign(self, claims: Mapping[str, Any]) -> str:
         """An access token by the current signing key."""

@@ -6,7 +6,7 @@ route's access.
 
 import hmac
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -23,11 +23,13 @@ from basalt.auth.limits import Limits
 from basalt.auth.messages import Messenger
 from basalt.auth.parameters import read_parameters
 from basalt.auth.passwords import PasswordHasher
+from basalt.auth.queries import Rows, load_json, run_in_transaction
 from basalt.auth.redirects import Redirects
-from basalt.auth.sessions import Device, Session, load_session, why_ended
-from basalt.auth.users import Transaction, User, load_user
+from basalt.auth.sessions import SELECT_SESSION, Device, Session, session_of_json
+from basalt.auth.users import SELECT_USER, Transaction, User, user_of_json
 from basalt.config import AuthSettings
 from basalt.http import OutgoingClient, Request
+from basalt.postgres import LanePool, Query
 
 ADMIN_ROLES: Final = frozenset({"service_role", "supabase_admin"})
 DEFAULT_AUDIENCE: Final = "authenticated"
@@ -41,6 +43,13 @@ REASONS: Final = {
     "unsupported_algorithm": "unrecognized JWT kid or algorithm",
 }
 
+# A session of another user is none.
+LOAD_SPEAKER: Final = f"""
+select (select row_to_json(found) from ({SELECT_USER} where u.id = $1) as found),
+    (select row_to_json(found) from ({SELECT_SESSION} where s.id = $2 and s.user_id = $1) as found),
+    (select basalt.why_session_ended(s, null, $3, $4, $5) from auth.sessions as s where s.id = $2)
+"""  # noqa: S608 - put together from constants
+
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
@@ -53,6 +62,7 @@ class Auth:
     keys: ProjectKeys
     authoriser: Authoriser
     pool: AsyncConnectionPool[Transaction]
+    lanes: LanePool
     passwords: PasswordHasher
     messages: Messenger
     redirects: Redirects
@@ -63,6 +73,13 @@ class Auth:
     @property
     def issuer(self) -> str:
         return self.settings.jwt_issuer or f"{self.base_url}/auth/v1"
+
+    async def run(self, queries: Sequence[Query], tx: Transaction | None = None) -> list[Rows]:
+        """Run statements on a lane, in one round trip that is a transaction of its own, or inside `tx`. Raises
+        PostgresError and LanesUnavailable, inside `tx` psycopg's errors."""
+        if tx is not None:
+            return await run_in_transaction(tx, queries)
+        return [result.rows for result in await self.lanes.execute(queries)]
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -141,7 +158,7 @@ class Call:
 
 async def require_user(call: Call) -> None:
     """Fill in user and session from the bearer token. Raises AuthError no_authorization, bad_jwt,
-    user_not_found, session_not_found, session_expired, user_banned."""
+    user_not_found, session_not_found, user_banned."""
     call.claims = _verified_claims(call.auth, _bearer(call))
     subject = call.claims.get("sub")
     if not subject:
@@ -149,14 +166,7 @@ async def require_user(call: Call) -> None:
     user_id = _uuid(subject)
     if user_id is None:
         raise AuthError("bad_jwt", "invalid claim: sub claim must be a UUID", status=400)
-    async with call.auth.transaction() as tx:
-        user = await load_user(tx, user_id)
-        call.session = await _named_session(tx, call.claims, user)
-    if user is None:
-        raise AuthError("user_not_found", "User from sub claim in JWT does not exist", status=403)
-    if user.is_banned:
-        raise AuthError("user_banned")
-    call.signed_in = user
+    await _load_speaker(call, user_id)
 
 
 async def require_admin(call: Call) -> None:
@@ -165,33 +175,47 @@ async def require_admin(call: Call) -> None:
     call.claims = _verified_claims(call.auth, _admin_token(call))
     if call.claims.get("session_id"):
         user_id = _uuid(call.claims.get("sub"))
-        async with call.auth.transaction() as tx:
-            user = await load_user(tx, user_id) if user_id else None
-            session = await _named_session(tx, call.claims, user)
-        if user is None:
+        if user_id is None:
             raise AuthError("user_not_found", "User from sub claim in JWT does not exist", status=403)
-        if user.is_banned:
-            raise AuthError("user_banned")
-        if session is not None and why_ended(session, call.settings):
+        if await _load_speaker(call, user_id):
             raise AuthError("session_expired", "Session is no longer valid", status=403)
     if call.claims.get("role") not in ADMIN_ROLES:
         raise AuthError("not_admin")
 
 
-async def _named_session(tx: Transaction, claims: Mapping[str, Any], user: User | None) -> Session | None:
-    """The session that the token names. None only when it names none."""
+async def _load_speaker(call: Call, user_id: UUID) -> str | None:
+    """User and session of the token; the answer tells why the session is over by today's limits, if it is."""
+    session_id = _session_id(call.claims)
+    limits = call.settings.sessions
+    params = (
+        str(user_id).encode(),
+        None if session_id is None else str(session_id).encode(),
+        b"%f" % limits.timebox_s,
+        b"%f" % limits.inactivity_timeout_s,
+        b"%f" % limits.allow_low_aal_s,
+    )
+    [[row]] = await call.auth.run([Query(LOAD_SPEAKER, params)])
+    user, session = load_json(row[0]), load_json(row[1])
+    if user is None:
+        raise AuthError("user_not_found", "User from sub claim in JWT does not exist", status=403)
+    if session_id is not None and session is None:
+        raise AuthError("session_not_found")
+    call.signed_in = user_of_json(user)
+    call.session = None if session is None else session_of_json(session)
+    if call.signed_in.is_banned:
+        raise AuthError("user_banned")
+    return None if row[2] is None else row[2].decode()
+
+
+def _session_id(claims: Mapping[str, Any]) -> UUID | None:
+    """The session that the token names, if any."""
     named = claims.get("session_id")
     if not named:
         return None
     session_id = _uuid(named)
     if session_id is None:
         raise AuthError("bad_jwt", "invalid claim: session_id claim must be a UUID")
-    if session_id.int == 0:
-        return None
-    session = await load_session(tx, session_id)
-    if session is None or (user is not None and session.user_id != user.id):
-        raise AuthError("session_not_found")
-    return session
+    return session_id if session_id.int else None
 
 
 def _bearer(call: Call) -> str:

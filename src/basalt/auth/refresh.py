@@ -5,58 +5,59 @@ never saw the answer, or within the reuse interval, because then several tabs re
 somebody else has it: the family is revoked. Where GoTrue makes a second live token within the interval, we
 give the current one, so that a session never has two. Requests for one token wait for each other outside the
 database, so as not to use up its connections (tokens/service.go).
+
+The database does it in one statement (`basalt.refresh_session`) on a lane; only a `custom_access_token` hook needs a
+transaction that stays open until it has answered.
 """
 
 import asyncio
 import random
-import re
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
-from basalt.auth.audit import record
 from basalt.auth.call import Call
-from basalt.auth.errors import AuthError
-from basalt.auth.sessions import Session, create_refresh_token, load_session, why_ended
+from basalt.auth.errors import AuthError, OAuthError
+from basalt.auth.queries import load_json, text_array
+from basalt.auth.refresh_tokens import is_token, stored_form, stored_forms, successors
+from basalt.auth.sessions import SELECT_SESSION, Session, session_of_json
 from basalt.auth.tokens import build_session, session_response
-from basalt.auth.users import Transaction, User, load_user
+from basalt.auth.users import SELECT_USER, Transaction, User, user_of_json
+from basalt.errors import BasaltError
 from basalt.http import Response
+from basalt.postgres import Query
 
-TOKEN: Final = re.compile(r"[a-z0-9]{12}")
 PATIENCE_S: Final = 5.0
+LIKELY_SUCCESSORS: Final = 2
+POSSIBLE_SUCCESSORS: Final = 2000  # more than anybody refreshes within the interval
 
-FIND: Final = "select 1 from auth.refresh_tokens where token = %(token)s"
-LOCK: Final = """
-select id, token, user_id::uuid as user_id, coalesce(revoked, false) as revoked, session_id, updated_at
-from auth.refresh_tokens where token = %(token)s
-for update skip locked
+REFRESH: Final = """
+select outcome, issued
+from basalt.refresh_session($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
-LOCK_SESSION: Final = "select 1 from auth.sessions where id = %(id)s for update skip locked"
-FIND_ACTIVE: Final = """
-select token, parent from auth.refresh_tokens
-where session_id = %(session_id)s and revoked is false
-order by id desc limit 1
-"""
-REVOKE: Final = "update auth.refresh_tokens set revoked = true, updated_at = now() where id = %(id)s"
-REVOKE_FAMILY: Final = """
-update auth.refresh_tokens set revoked = true, updated_at = now() where session_id = %(session_id)s
-    and revoked is false
-"""
-DELETE_ORPHAN: Final = "delete from auth.refresh_tokens where id = %(id)s"
-TOUCH_SESSION: Final = """
-update auth.sessions set refreshed_at = now() at time zone 'utc', user_agent = %(user_agent)s,
-    ip = %(ip)s where id = %(id)s
-"""
+LOAD: Final = f"""
+select (select row_to_json(found) from ({SELECT_USER} where u.id = t.user_id::uuid) as found),
+    (select row_to_json(found) from ({SELECT_SESSION} where s.id = t.session_id) as found)
+from auth.refresh_tokens as t where t.token = any ($1)
+"""  # noqa: S608 - put together from constants
 
 
 class Parameters(msgspec.Struct):
     refresh_token: str = ""
 
 
-class LockedError(Exception):
-    """Another request holds the token or its session; try again in a moment."""
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What came of an exchange; `issued` is the token that follows, as the client is to have it."""
+
+    outcome: str
+    issued: str = ""
+    user: User | None = None
+    session: Session | None = None
 
 
 async def refresh(call: Call) -> Response:
@@ -64,84 +65,122 @@ async def refresh(call: Call) -> Response:
     session_not_found, user_banned, validation_failed, conflict."""
     call.auth.limits.check("refresh", call.request)
     parameters = await call.parameters(Parameters)
-    if TOKEN.fullmatch(parameters.refresh_token) is None:
+    return session_response(await refresh_session(call, parameters.refresh_token))
+
+
+async def refresh_session(call: Call, token: str, *, client_id: UUID | None = None) -> dict[str, Any]:
+    """The session with its next tokens. A session of an OAuth client is refreshed by that client only. Raises
+    OAuthError invalid_client, and AuthError as `refresh` does."""
+    if not is_token(token):
         raise AuthError("validation_failed", "Refresh token is not valid")
     give_up_at = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_at:
-        try:
-            async with call.auth.transaction() as tx:
-                outcome = await _swap(call, tx, parameters.refresh_token)
-        except LockedError:
-            await asyncio.sleep(random.uniform(0.01, 0.03))  # noqa: S311
-            continue
-        if isinstance(outcome, AuthError):  # what it found out stays in the database
-            raise outcome
-        return session_response(outcome)
+        outcome, session = await _try(call, token, client_id)
+        if session is not None:
+            return session
+        if outcome != "locked":
+            raise _refusal(outcome)
+        await asyncio.sleep(random.uniform(0.01, 0.03))  # noqa: S311
     raise AuthError("conflict")
 
 
-async def _swap(call: Call, tx: Transaction, given: str) -> dict[str, Any] | AuthError:
-    token = await _lock_token(tx, given)
-    if token is None:
-        return AuthError("refresh_token_not_found")
-    user = await load_user(tx, token["user_id"])
-    if user is None:
-        return AuthError("refresh_token_not_found")
-    if user.is_banned:
-        return AuthError("user_banned", "Invalid Refresh Token: User Banned", status=400)
-    if token["session_id"] is None:
-        await tx.execute(DELETE_ORPHAN, {"id": token["id"]})
-        return AuthError("session_not_found", "Invalid Refresh Token: No Valid Session Found", status=400)
-    session = await _lock_session(tx, token["session_id"])
-    match why_ended(session, call.settings, token_updated_at=token["updated_at"]):
-        case "expired":
-            return AuthError("session_expired")
-        case "inactive":
-            return AuthError("session_expired", "Invalid Refresh Token: Session Expired (Inactivity)")
-        case None:
-            pass
-    issued = await _next_token(call, tx, user, session, token)
-    if issued is None:
-        return AuthError("refresh_token_already_used")
-    device = call.device
-    await tx.execute(TOUCH_SESSION, {"id": session.id, "user_agent": device.user_agent, "ip": device.ip})
-    return await build_session(call, tx, user, session, issued, "token_refresh")
+async def _try(call: Call, token: str, client_id: UUID | None) -> tuple[str, dict[str, Any] | None]:
+    """The outcome, and the session when it is `refreshed`. What the database found out stays there, also when it
+    refuses."""
+    if not call.auth.hooks.is_enabled("custom_access_token"):
+        swap = await _swap(call, None, token, client_id)
+        return swap.outcome, await _build(call, None, swap)
+    async with call.auth.transaction() as tx:
+        swap = await _swap(call, tx, token, client_id)
+        return swap.outcome, await _build(call, tx, swap)
 
 
-async def _next_token(
-    call: Call, tx: Transaction, user: User, session: Session, token: dict[str, Any]
-) -> str | None:
-    """The token to answer with; None when the given one must not be used again."""
-    if token["revoked"]:
-        active = await (await tx.execute(FIND_ACTIVE, {"session_id": session.id})).fetchone()
-        if active is not None and (active["parent"] == token["token"] or _is_reusable(call, token)):
-            await record(tx, user, "token_refreshed")
-            return str(active["token"])
-        if call.settings.enable_refresh_token_rotation:
-            await tx.execute(REVOKE_FAMILY, {"session_id": session.id})
+async def _swap(call: Call, tx: Transaction | None, token: str, client_id: UUID | None) -> Swap:
+    swap = await _exchange(call, tx, token, client_id, LIKELY_SUCCESSORS)
+    if swap.outcome == "unknown_successor":
+        swap = await _exchange(call, tx, token, client_id, POSSIBLE_SUCCESSORS)
+    return swap
+
+
+async def _exchange(
+    call: Call, tx: Transaction | None, token: str, client_id: UUID | None, successor_count: int
+) -> Swap:
+    given = stored_forms(token)
+    following = {
+        stored_form(successor): successor
+        for successor in successors(token, call.auth.keys.refresh_key, successor_count)
+    }
+    queries = [
+        Query(REFRESH, _refresh_params(call, given, list(following), client_id)),
+        Query(LOAD, (text_array(given),)),
+    ]
+    refreshed, loaded = await call.auth.run(queries, tx)
+    outcome, issued = (value and value.decode() for value in refreshed[0])
+    if outcome != "refreshed" or not issued:
+        return Swap(outcome or "")
+    user, session = loaded[0]
+    return Swap(
+        "refreshed",
+        following.get(issued, issued),
+        user_of_json(load_json(user)),
+        session_of_json(load_json(session)),
+    )
+
+
+def _refresh_params(
+    call: Call, given: Sequence[str], following: Sequence[str], client_id: UUID | None
+) -> tuple[bytes | None, ...]:
+    settings, device = call.settings, call.device
+    sessions = settings.sessions
+    return (
+        text_array(given),
+        text_array(following),
+        None if client_id is None else str(client_id).encode(),
+        None if device.user_agent is None else device.user_agent.encode(),
+        None if device.ip is None else device.ip.encode(),
+        b"%d" % settings.refresh_token_reuse_interval_s,
+        b"t" if settings.enable_refresh_token_rotation else b"f",
+        b"%f" % sessions.timebox_s,
+        b"%f" % sessions.inactivity_timeout_s,
+        b"%f" % sessions.allow_low_aal_s,
+        b"t" if sessions.single_per_user else b"f",
+        text_array(sessions.tags),
+    )
+
+
+async def _build(call: Call, tx: Transaction | None, swap: Swap) -> dict[str, Any] | None:
+    if swap.user is None or swap.session is None:
         return None
-    await record(tx, user, "token_refreshed")
-    await record(tx, user, "token_revoked")
-    await tx.execute(REVOKE, {"id": token["id"]})
-    return await create_refresh_token(tx, user.id, session.id, token["token"])
+    return await build_session(call, tx, swap.user, swap.session, swap.issued, "token_refresh")
 
 
-def _is_reusable(call: Call, token: dict[str, Any]) -> bool:
-    interval = timedelta(seconds=call.settings.refresh_token_reuse_interval_s)
-    return bool(datetime.now(UTC) <= token["updated_at"] + interval)
+def _refusal(outcome: str) -> BasaltError:
+    match outcome:
+        case "not_found":
+            return AuthError("refresh_token_not_found")
+        case "already_used" | "unknown_successor":
+            return AuthError("refresh_token_already_used")
+        case "banned":
+            return AuthError("user_banned", "Invalid Refresh Token: User Banned", status=400)
+        case "no_session":
+            message = "Invalid Refresh Token: No Valid Session Found"
+            return AuthError("session_not_found", message, status=400)
+        case "expired" | "inactive" | "low_aal" | "superseded":
+            return AuthError(
+                "session_expired", f"Invalid Refresh Token: Session Expired{WHY_EXPIRED[outcome]}"
+            )
+        case _:
+            return OAuthError("invalid_client", WRONG_CLIENT[outcome])
 
 
-async def _lock_token(tx: Transaction, given: str) -> dict[str, Any] | None:
-    row = await (await tx.execute(LOCK, {"token": given})).fetchone()
-    if row is None and await (await tx.execute(FIND, {"token": given})).fetchone() is not None:
-        raise LockedError
-    return row
-
-
-async def _lock_session(tx: Transaction, session_id: Any) -> Session:
-    if await (await tx.execute(LOCK_SESSION, {"id": session_id})).fetchone() is None:
-        raise LockedError
-    session = await load_session(tx, session_id)
-    if session is None:
-        raise LockedError
-    return session
+WHY_EXPIRED: Final = {
+    "expired": "",
+    "inactive": " (Inactivity)",
+    "low_aal": " (Low AAL: User Needs MFA Verification)",
+    "superseded": " (Revoked by Newer Login)",
+}
+WRONG_CLIENT: Final = {
+    "client_required": "Client authentication required for OAuth session",
+    "client_mismatch": "Client does not match the session's OAuth client",
+    "client_not_allowed": "Client authentication not allowed for non-OAuth session",
+}

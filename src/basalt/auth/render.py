@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from basalt.auth.users import TIMES, User
+from basalt.auth.users import TIMES, User, read_time
 
 # Times that are shown when they are set; created_at and updated_at always are.
 SHOWN_TIMES: Final = tuple(name for name in TIMES if name not in ("created_at", "updated_at"))
@@ -75,4 +75,5 @@ def _render_factor(factor: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rendered(moment: str | None) -> str | None:
     """A time that came through PostgreSQL's JSON."""
-    return None if moment is None else render_time(datetime.fromisoformat(moment))
+    found = read_time(moment)
+    return None if found is None else render_time(found)

@@ -16,10 +16,11 @@ from basalt.auth.routes import ROUTES
 from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.http import OutgoingClient, Request, Response, Route
-from basalt.postgres import DatabaseAccess, open_pool
+from basalt.postgres import DatabaseAccess, LanePool, PostgresError, open_pool
 from basalt.senders import Inbox, Sender
 
 POOL_SIZE = 16
+LANES = 3
 INBOX_POOL_SIZE = 4
 
 
@@ -40,6 +41,7 @@ class AuthService:
         base_url = settings.api_url
         conninfo = access.conninfo("supabase_auth_admin")
         self._pool = open_pool(conninfo, max_size=POOL_SIZE, name="auth")
+        self._lanes = LanePool(conninfo, size=LANES, name="auth")
         # A pool of its own: flows send while they hold a connection of the other one.
         self._inbox_pool = open_pool(conninfo, max_size=INBOX_POOL_SIZE, name="auth-inbox")
         self._http = OutgoingClient()
@@ -51,6 +53,7 @@ class AuthService:
             keys=keys,
             authoriser=authoriser,
             pool=self._pool,
+            lanes=self._lanes,
             passwords=self._passwords,
             messages=Messenger(settings.auth, base_url, sender or Inbox(self._inbox_pool), hooks),
             redirects=Redirects(settings.auth),
@@ -61,9 +64,11 @@ class AuthService:
 
     async def open(self) -> None:
         await self._pool.open()
+        await self._lanes.open()
         await self._inbox_pool.open()
 
     async def close(self) -> None:
+        await self._lanes.close()
         await self._pool.close()
         await self._inbox_pool.close()
         await self._http.close()
@@ -78,6 +83,9 @@ class AuthService:
             failure = auth_error(error)
         except (psycopg.OperationalError, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests) as error:
             failure = AuthError("unavailable", headers=[("Retry-After", "1")])
+            failure.__cause__ = error
+        except PostgresError as error:
+            failure = AuthError("unavailable" if error.is_fatal else "unexpected_failure")
             failure.__cause__ = error
         except psycopg.DataError as error:
             failure = AuthError("validation_failed", "The request holds a value that cannot be stored")

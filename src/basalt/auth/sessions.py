@@ -4,16 +4,14 @@ A session is one sign-in on one device; its refresh tokens form a family in whic
 Ending a session is deleting its row: tokens and authentication methods go with it.
 """
 
-import base64
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
-from basalt.auth.users import TOUCH_SIGN_IN, Transaction, User
-from basalt.config import AuthSettings
+from basalt.auth.refresh_tokens import new_refresh_token, stored_form
+from basalt.auth.users import TOUCH_SIGN_IN, Transaction, User, read_time
 
 Method = Literal[
     "password",
@@ -35,6 +33,7 @@ Method = Literal[
     "oauth_provider/authorization_code",
 ]
 
+OTHER_IDS: Final = ("factor_id", "oauth_client_id")
 AAL2_METHODS: Final = frozenset({"totp", "mfa/phone", "mfa/webauthn"})
 
 INSERT_SESSION: Final = """
@@ -44,7 +43,7 @@ values (%(id)s, %(user_id)s, 'aal1', %(user_agent)s, %(ip)s, now(), now())
 INSERT_REFRESH: Final = """
 insert into auth.refresh_tokens (instance_id, token, user_id, parent, session_id, revoked, created_at,
     updated_at)
-values ('00000000-0000-0000-0000-000000000000', %(token)s, %(user_id)s, %(parent)s, %(session_id)s, false,
+values ('00000000-0000-0000-0000-000000000000', %(token)s, %(user_id)s, null, %(session_id)s, false,
     now(), now())
 """
 # clock_timestamp: two sign-in methods of one transaction must not be of the same instant, the newest stands
@@ -56,14 +55,13 @@ on conflict on constraint mfa_amr_claims_session_id_authentication_method_pkey
     do update set updated_at = excluded.updated_at
 """
 SELECT_SESSION: Final = """
-select s.id, s.user_id, s.aal::text as aal, s.created_at, s.not_after,
-    s.refreshed_at at time zone 'utc' as refreshed_at,
+select s.id, s.user_id, s.aal::text as aal, s.created_at, s.not_after, s.factor_id, s.oauth_client_id, s.scopes,
     (select jsonb_agg(jsonb_build_object('method', c.authentication_method,
             'timestamp', floor(extract(epoch from c.updated_at))::bigint) order by c.updated_at desc)
         from auth.mfa_amr_claims as c where c.session_id = s.id) as methods
 from auth.sessions as s
-where s.id = %(id)s
 """
+SESSION_BY_ID: Final = SELECT_SESSION + "where s.id = %(id)s"
 DELETE_SESSION: Final = "delete from auth.sessions where id = %(id)s"
 DELETE_OTHER_SESSIONS: Final = "delete from auth.sessions where user_id = %(user_id)s and id <> %(id)s"
 DELETE_SESSIONS: Final = "delete from auth.sessions where user_id = %(user_id)s"
@@ -86,17 +84,14 @@ class Session:
     stored_aal: str
     created_at: datetime
     not_after: datetime | None
-    refreshed_at: datetime | None
+    factor_id: UUID | None
+    oauth_client_id: UUID | None
+    scopes: str | None
     methods: tuple[Mapping[str, Any], ...]
 
     @property
     def aal(self) -> str:
         return "aal2" if any(entry["method"] in AAL2_METHODS for entry in self.methods) else "aal1"
-
-    def last_refreshed_at(self, token_updated_at: datetime | None = None) -> datetime:
-        if self.refreshed_at is not None:
-            return self.refreshed_at
-        return max(self.created_at, token_updated_at or self.created_at)
 
 
 async def create_session(tx: Transaction, user: User, method: Method, device: Device) -> tuple[Session, str]:
@@ -112,27 +107,36 @@ async def create_session(tx: Transaction, user: User, method: Method, device: De
     return session, token
 
 
-async def create_refresh_token(
-    tx: Transaction, user_id: UUID, session_id: UUID, parent: str | None = None
-) -> str:
-    """The next token of a family. Returns the token, which is stored as it is: GoTrue's table has it so."""
+async def create_refresh_token(tx: Transaction, user_id: UUID, session_id: UUID) -> str:
+    """The first token of a family. Returns the token; only its hash is stored."""
     token = new_refresh_token()
-    parameters = {"token": token, "user_id": str(user_id), "parent": parent, "session_id": session_id}
+    parameters = {"token": stored_form(token), "user_id": str(user_id), "session_id": session_id}
     await tx.execute(INSERT_REFRESH, parameters)
     return token
 
 
 async def load_session(tx: Transaction, session_id: UUID) -> Session | None:
-    row = await (await tx.execute(SELECT_SESSION, {"id": session_id})).fetchone()
-    if row is None:
-        return None
+    row = await (await tx.execute(SESSION_BY_ID, {"id": session_id})).fetchone()
+    return None if row is None else _session_of_row(row)
+
+
+def session_of_json(row: Mapping[str, Any]) -> Session:
+    """A row of `SELECT_SESSION` that came as JSON."""
+    ids = {name: None if row[name] is None else UUID(row[name]) for name in ("id", "user_id", *OTHER_IDS)}
+    times = {name: read_time(row[name]) for name in ("created_at", "not_after")}
+    return _session_of_row({**row, **ids, **times})
+
+
+def _session_of_row(row: Mapping[str, Any]) -> Session:
     return Session(
         id=row["id"],
         user_id=row["user_id"],
         stored_aal=row["aal"] or "aal1",
         created_at=row["created_at"],
         not_after=row["not_after"],
-        refreshed_at=row["refreshed_at"],
+        factor_id=row["factor_id"],
+        oauth_client_id=row["oauth_client_id"],
+        scopes=row["scopes"],
         methods=tuple(row["methods"] or ()),
     )
 
@@ -147,28 +151,3 @@ async def end_sessions(tx: Transaction, user: User, *, besides: UUID | None = No
         await tx.execute(DELETE_SESSIONS, {"user_id": user.id})
     else:
         await tx.execute(DELETE_OTHER_SESSIONS, {"user_id": user.id, "id": besides})
-
-
-def why_ended(
-    session: Session, settings: AuthSettings, *, token_updated_at: datetime | None = None
-) -> Literal["expired", "inactive"] | None:
-    """Whether the session is over by its end, the time-box or inactivity (GoTrue sessions.go
-    CheckValidity)."""
-    now = datetime.now(UTC)
-    timebox_s, idle_s = settings.sessions.timebox_s, settings.sessions.inactivity_timeout_s
-    if session.not_after is not None and now > session.not_after:
-        return "expired"
-    if timebox_s and now > session.created_at + timedelta(seconds=timebox_s):
-        return "expired"
-    if idle_s and now > session.last_refreshed_at(token_updated_at) + timedelta(seconds=idle_s):
-        return "inactive"
-    return None
-
-
-def new_refresh_token() -> str:
-    """Twelve characters of base32, 60 bits of chance, as GoTrue's.
-
-    >>> len(new_refresh_token())
-    12
-    """
-    return base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]

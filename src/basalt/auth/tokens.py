@@ -23,12 +23,12 @@ async def issue_session(call: Call, tx: Transaction, user: User, method: Method)
 
 
 async def build_session(
-    call: Call, tx: Transaction, user: User, session: Session, refresh_token: str, method: Method
+    call: Call, tx: Transaction | None, user: User, session: Session, refresh_token: str, method: Method
 ) -> dict[str, Any]:
     """`{"access_token", "token_type", "expires_in", "expires_at", "refresh_token", "user"}`. `method` is how the user
     came here, for the `custom_access_token` hook."""
     issued_at = int(time.time())
-    expires_at = issued_at + call.settings.jwt_expiry_s
+    expires_at = _expiry(call, user, session, issued_at)
     claims = {
         "iss": call.auth.issuer,
         "sub": str(user.id),
@@ -48,11 +48,20 @@ async def build_session(
     return {
         "access_token": call.auth.keys.sign(claims),
         "token_type": "bearer",
-        "expires_in": call.settings.jwt_expiry_s,
+        "expires_in": expires_at - issued_at,
         "expires_at": expires_at,
         "refresh_token": refresh_token,
         "user": render_user(user),
     }
+
+
+def _expiry(call: Call, user: User, session: Session, issued_at: int) -> int:
+    """A session that lacks its second factor is not to outlast `allow_low_aal` (tokens/service.go)."""
+    expires_at = issued_at + call.settings.jwt_expiry_s
+    low_aal_s = call.settings.sessions.allow_low_aal_s
+    if low_aal_s and session.aal == "aal1" and user.has_verified_factor:
+        return min(expires_at, int(session.created_at.timestamp() + low_aal_s))
+    return expires_at
 
 
 def session_response(session: dict[str, Any]) -> Response:

@@ -396,6 +396,16 @@ def _merge_parameters(user: User, changes: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": user.id, "changes": as_jsonb(kept), "removed": removed}
 
 
+def user_of_json(row: Mapping[str, Any]) -> User:
+    """A row of `SELECT_USER` that came as JSON."""
+    return user_of_row({**row, "id": UUID(row["id"]), **{name: read_time(row[name]) for name in TIMES}})
+
+
+def read_time(moment: str | None) -> datetime | None:
+    """A time that came through PostgreSQL's JSON."""
+    return None if moment is None else datetime.fromisoformat(moment)
+
+
 def user_of_row(row: Mapping[str, Any]) -> User:
     """A row of `SELECT_USER`."""
     return User(
