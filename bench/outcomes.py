@@ -124,8 +124,13 @@ def compute_figure(figure: Figure, outcome: Outcome) -> float | None:
 
 
 def record_results(table: str, connections: int, seconds: float) -> None:
+    record_table(f"REST, {connections} connections, {seconds:g} s each", table)
+
+
+def record_table(title: str, table: str) -> None:
+    """Append the table to the results, with the date and the machine."""
     when = datetime.now(UTC).date().isoformat()
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
-    heading = f"## {when}: REST, {connections} connections, {seconds:g} s each ({machine})"
+    heading = f"## {when}: {title} ({machine})"
     with RESULTS.open("a") as file:
         file.write(f"\n{heading}\n\n{table}\n")

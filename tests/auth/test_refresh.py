@@ -54,7 +54,7 @@ async def test_tokens_are_stored_hashed_only(auth: AuthClient, session: dict[str
     assert second not in row["rows"]
     stored = stored_form(second)
     assert (await refresh(auth, stored)).error == (400, "validation_failed")
-    assert (await refresh(auth, stored[:32])).error == (400, "validation_failed")
+    assert (await refresh(auth, stored[:40])).error == (400, "refresh_token_not_found")
 
 
 async def test_tokens_that_gotrue_issued_go_on(auth: AuthClient, session: dict[str, Any]) -> None:

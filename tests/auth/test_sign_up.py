@@ -28,7 +28,7 @@ async def test_a_sign_up_that_needs_no_confirmation_answers_with_a_session(auth:
     }
     assert session["token_type"] == "bearer"
     assert session["expires_in"] == 3600
-    assert len(session["refresh_token"]) == 32
+    assert len(session["refresh_token"]) == 40
     user = session["user"]
     assert user["email"] == EMAIL
     assert user["aud"] == user["role"] == "authenticated"

@@ -10,9 +10,9 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm, get_default_algorithms
+from jwt.utils import base64url_encode
 
 from basalt.config import AuthSettings, Settings
 from basalt.errors import BasaltError
@@ -61,11 +62,22 @@ class ProjectKeys:
         return derivation.derive(self.jwt_secret.encode())
 
     def sign(self, claims: Mapping[str, Any]) -> str:
-        """An access token by the current signing key."""
+        """An access token by the current signing key (RFC 7515 §7.1)."""
+        head, sign = self._signer
+        signed = head + b"." + base64url_encode(orjson.dumps(claims))
+        return (signed + b"." + base64url_encode(sign(signed))).decode()
+
+    @cached_property
+    def _signer(self) -> tuple[bytes, Callable[[bytes], bytes]]:
+        """The header of every token, encoded, and what signs. PyJWT's own `encode` looks for PEM in the secret and
+        copies the claims each time, which took a third of a refresh."""
         if self.signs_with_secret:
-            return jwt.encode(dict(claims), self.jwt_secret, algorithm="HS256")
-        key = self.signing_keys[0]
-        return jwt.encode(dict(claims), key.private, algorithm=key.algorithm, headers={"kid": key.kid})
+            header, key = {"alg": "HS256", "typ": "JWT"}, self.jwt_secret.encode()
+        else:
+            signing = self.signing_keys[0]
+            header, key = {"alg": signing.algorithm, "typ": "JWT", "kid": signing.kid}, signing.private
+        algorithm: Any = get_default_algorithms()[header["alg"]]
+        return base64url_encode(orjson.dumps(header)), partial(algorithm.sign, key=key)
 
     def jwks(self) -> dict[str, Any]:
         """The public keys, RFC 7517. A shared secret has no place in it."""

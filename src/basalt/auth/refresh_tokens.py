@@ -6,7 +6,6 @@ token lets us compute what followed it, and whoever reads the table can compute 
 twelve characters and stored as they are, are taken as well.
 """
 
-import base64
 import hashlib
 import hmac
 import re
@@ -15,23 +14,23 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-TOKEN: Final = re.compile(r"[a-z0-9]{12}|[a-z2-7]{32}")
-TOKEN_BYTES: Final = 20  # 160 bits are 32 characters
+TOKEN: Final = re.compile(r"[a-z0-9]{12}|[a-f0-9]{40}")
+TOKEN_BYTES: Final = 20  # 160 bits are 40 characters
 GOTRUE_LENGTH: Final = 12
 
 
 def new_refresh_token() -> str:
     """
     >>> len(new_refresh_token())
-    32
+    40
     """
-    return _encode(secrets.token_bytes(TOKEN_BYTES))
+    return secrets.token_hex(TOKEN_BYTES)
 
 
 def successors(token: str, key: bytes, count: int) -> list[str]:
     """The tokens that follow, the next one first.
 
-    >>> successors("a" * 32, b"key", 2)[1] == successors(successors("a" * 32, b"key", 1)[0], b"key", 1)[0]
+    >>> successors("a" * 40, b"key", 2)[1] == successors(successors("a" * 40, b"key", 1)[0], b"key", 1)[0]
     True
     """
     return list(islice(_followers(token, key), count))
@@ -53,9 +52,5 @@ def is_token(text: str) -> bool:
 
 def _followers(token: str, key: bytes) -> Iterator[str]:
     while True:
-        token = _encode(hmac.digest(key, token.encode(), hashlib.sha256)[:TOKEN_BYTES])
+        token = hmac.digest(key, token.encode(), "sha256")[:TOKEN_BYTES].hex()
         yield token
-
-
-def _encode(raw: bytes) -> str:
-    return base64.b32encode(raw).decode().lower()

@@ -41,19 +41,6 @@ $$;
 
 comment on function basalt.session_tag(auth.sessions, text[]) is 'The kind of a session; one of unknown kind is of the first.';
 
-create or replace function basalt.record_token_event(actor auth.users, action text) returns void
-language sql
-set search_path = ''
-as $$
-    insert into auth.audit_log_entries (instance_id, id, payload, created_at, ip_address)
-    values ('00000000-0000-0000-0000-000000000000', gen_random_uuid(), jsonb_strip_nulls(jsonb_build_object(
-        'action', action, 'log_type', 'token', 'actor_id', actor.id, 'actor_via_sso', actor.is_sso_user,
-        'actor_username', coalesce(nullif(actor.phone, ''), actor.email, ''),
-        'actor_name', actor.raw_user_meta_data -> 'full_name'))::json, now(), '')
-$$;
-
-comment on function basalt.record_token_event(auth.users, text) is 'An entry of the audit log, as GoTrue writes it.';
-
 -- `given` are the forms in which the token may be stored, `successors` the stored forms of the tokens that may follow it.
 -- Nothing waits for a lock: the caller tries again, without holding a connection meanwhile.
 create or replace function basalt.refresh_session(
@@ -70,6 +57,7 @@ declare
     session auth.sessions;
     owner auth.users;
     active auth.refresh_tokens;
+    actions text[] := '{token_refreshed}';
 begin
     select * into token from auth.refresh_tokens as t where t.token = any (given) for update skip locked;
     if not found then
@@ -121,8 +109,7 @@ begin
 
     if token.revoked is not true then
         issued := successors[1];
-        perform basalt.record_token_event(owner, 'token_refreshed');
-        perform basalt.record_token_event(owner, 'token_revoked');
+        actions := '{token_refreshed,token_revoked}';
     else
         select * into active from auth.refresh_tokens as t
         where t.session_id = session.id and t.revoked is false order by t.id desc limit 1;
@@ -146,13 +133,18 @@ begin
             outcome := 'unknown_successor';
             return;
         end if;
-        perform basalt.record_token_event(owner, 'token_refreshed');
     end if;
     if issued is distinct from active.token then
         update auth.refresh_tokens as t set revoked = true, updated_at = now() where t.id = token.id and not t.revoked;
         insert into auth.refresh_tokens (instance_id, token, user_id, parent, session_id, revoked, created_at, updated_at)
         values ('00000000-0000-0000-0000-000000000000', issued, owner.id, token.token, session.id, false, now(), now());
     end if;
+    insert into auth.audit_log_entries (instance_id, id, payload, created_at, ip_address)
+    select '00000000-0000-0000-0000-000000000000', gen_random_uuid(), json_strip_nulls(json_build_object(
+        'action', action, 'log_type', 'token', 'actor_id', owner.id, 'actor_via_sso', owner.is_sso_user,
+        'actor_username', coalesce(nullif(owner.phone, ''), owner.email, ''),
+        'actor_name', owner.raw_user_meta_data -> 'full_name')), now(), ''
+    from unnest(actions) as action;
     update auth.sessions as s set refreshed_at = now() at time zone 'utc', user_agent = agent, ip = address
     where s.id = session.id;
     outcome := 'refreshed';
@@ -165,11 +157,9 @@ comment on function basalt.refresh_session(text[], text[], uuid, text, inet, dou
 
 revoke execute on function basalt.highest_aal(uuid), basalt.session_tag(auth.sessions, text[]),
     basalt.why_session_ended(auth.sessions, timestamptz, double precision, double precision, double precision),
-    basalt.record_token_event(auth.users, text),
     basalt.refresh_session(text[], text[], uuid, text, inet, double precision, boolean, double precision,
         double precision, double precision, boolean, text[]) from public;
 grant execute on function basalt.highest_aal(uuid), basalt.session_tag(auth.sessions, text[]),
     basalt.why_session_ended(auth.sessions, timestamptz, double precision, double precision, double precision),
-    basalt.record_token_event(auth.users, text),
     basalt.refresh_session(text[], text[], uuid, text, inet, double precision, boolean, double precision,
         double precision, double precision, boolean, text[]) to supabase_auth_admin;
