@@ -234,3 +234,17 @@ async def test_what_happened_is_in_the_audit_log(auth: AuthClient) -> None:
     assert entries[0]["payload"]["actor_id"] == session["user"]["id"]
     assert entries[0]["payload"]["actor_username"] == EMAIL
     assert entries[0]["payload"]["traits"] == {"provider": "email"}
+
+
+async def test_a_new_password_needs_the_present_one_where_that_is_asked_for(start_auth: StartAuth) -> None:
+    auth = await start_auth(email={"require_current_password": True})
+    token = await signed_in(auth)
+    answer = await change(auth, token, password="another password")
+    assert answer.error == (400, "current_password_required")
+    wrong = await change(auth, token, password="another password", current_password="wrong")
+    assert wrong.error == (400, "current_password_invalid")
+    right = await change(auth, token, password="another password", current_password=PASSWORD)
+    assert right.status == 200
+    await auth.post("/recover", {"email": EMAIL})
+    recovered = await auth.session("/verify", {"type": "recovery", "email": EMAIL, "token": auth.code(EMAIL)})
+    assert (await change(auth, recovered["access_token"], password="a third password")).status == 200

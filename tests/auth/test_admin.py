@@ -249,3 +249,26 @@ async def test_a_link_that_cannot_be_is_refused(
 ) -> None:
     await auth.a_user()
     assert (await auth.admin("POST", "/admin/generate_link", body)).error == (status, code)
+
+
+async def test_the_audit_log_is_read_by_pages_and_scopes(auth: AuthClient) -> None:
+    await auth.a_user()
+    await auth.sign_in()
+    answer = await auth.admin("GET", "/admin/audit")
+    assert [entry["payload"]["action"] for entry in answer.json] == ["login", "user_signedup"]
+    assert set(answer.json[0]) == {"id", "payload", "created_at", "ip_address"}
+    assert answer.headers["x-total-count"] == "2"
+    page = await auth.admin("GET", "/admin/audit?page=2&per_page=1")
+    assert [entry["payload"]["action"] for entry in page.json] == ["user_signedup"]
+    for query, found in {
+        "author:ada@": ["login"],
+        "action:signed": ["user_signedup"],
+        "type:account": ["login"],
+        "action:%25": [],
+        "action:": ["login", "user_signedup"],
+    }.items():
+        answer = await auth.admin("GET", f"/admin/audit?query={query}")
+        assert [entry["payload"]["action"] for entry in answer.json] == found, query
+    for query in ("nothing:x", "author"):
+        assert (await auth.admin("GET", f"/admin/audit?query={query}")).error == (400, "validation_failed")
+    assert (await auth.admin("GET", "/admin/audit?page=x")).error == (400, "validation_failed")

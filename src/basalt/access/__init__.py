@@ -9,6 +9,20 @@ from basalt.access.authoriser import Authoriser
 from basalt.access.bearer import BearerAuthoriser
 from basalt.access.caller import Caller
 from basalt.access.errors import AccessError
-from basalt.access.keys import ProjectKeys, load_project_keys
+from basalt.access.keys import ProjectKeys, load_project_keys, load_signing_jwks, store_signing_jwks
+from basalt.access.signing_keys import Algorithm, revoke, rotate, state_of
 
-__all__ = ["AccessError", "Authoriser", "BearerAuthoriser", "Caller", "ProjectKeys", "load_project_keys"]
+__all__ = [
+    "AccessError",
+    "Algorithm",
+    "Authoriser",
+    "BearerAuthoriser",
+    "Caller",
+    "ProjectKeys",
+    "load_project_keys",
+    "load_signing_jwks",
+    "revoke",
+    "rotate",
+    "state_of",
+    "store_signing_jwks",
+]

@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,29 +18,16 @@ from typing import Any
 
 import jwt
 import orjson
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm, get_default_algorithms
+from jwt.algorithms import get_default_algorithms
 from jwt.utils import base64url_encode
 
+from basalt.access.signing_keys import SigningKey, create_signing_keys, parse_signing_keys
 from basalt.config import AuthSettings, Settings
 from basalt.errors import BasaltError
 
 API_KEY_LIFE_S = 10 * 365 * 86400
-ALGORITHM_OF_KEY_TYPE = {"EC": "ES256", "RSA": "RS256"}
-PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "n", "e", "kid", "alg", "use")
-
-
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """An asymmetric key pair. `jwk` is the public part as it appears in the JWKS."""
-
-    kid: str
-    algorithm: str
-    private: Any
-    public: Any
-    jwk: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -98,9 +85,22 @@ def load_project_keys(state_dir: Path, settings: Settings) -> ProjectKeys:
         secret_key=auth.secret_key or stored["secret_key"],
         anon_key=_api_key_token("anon", secret, stored["created_at"]),
         service_role_key=_api_key_token("service_role", secret, stored["created_at"]),
-        signing_keys=configured or tuple(map(_parse_signing_key, stored["signing_keys"])),
+        signing_keys=configured or parse_signing_keys(stored["signing_keys"]),
         signs_with_secret=not configured and auth.jwt_algorithm == "HS256",
     )
+
+
+def load_signing_jwks(state_dir: Path) -> list[dict[str, Any]]:
+    """The project's own private JWKs, the one that signs first. Raises BasaltError like `load_project_keys`."""
+    jwks: list[dict[str, Any]] = _load_or_create(state_dir / "keys.json")["signing_keys"]
+    return jwks
+
+
+def store_signing_jwks(state_dir: Path, jwks: Sequence[Mapping[str, Any]]) -> None:
+    """To be used by gateways that start from now on."""
+    path = state_dir / "keys.json"
+    stored = {**_load_or_create(path), "signing_keys": list(jwks)}
+    _write_private(path, orjson.dumps(stored, option=orjson.OPT_INDENT_2))
 
 
 def _load_or_create(path: Path) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _create() -> dict[str, Any]:
         "jwt_secret": secrets.token_urlsafe(48),
         "publishable_key": _opaque_key("sb_publishable_"),
         "secret_key": _opaque_key("sb_secret_"),
-        "signing_keys": [_create_signing_key()],
+        "signing_keys": create_signing_keys(),
     }
 
 
@@ -148,35 +148,16 @@ def _opaque_key(prefix: str) -> str:
     return f"{body}_{checksum}"
 
 
-def _create_signing_key() -> dict[str, Any]:
-    private = ec.generate_private_key(ec.SECP256R1())
-    jwk: dict[str, Any] = ECAlgorithm.to_jwk(private, as_dict=True)
-    return {**jwk, "kid": secrets.token_hex(8), "alg": "ES256", "use": "sig"}
-
-
 def _load_signing_keys(settings: Settings, auth: AuthSettings) -> tuple[SigningKey, ...]:
     if auth.signing_keys_path is None:
         return ()
     path = settings.supabase_dir / auth.signing_keys_path
     try:
-        return tuple(_parse_signing_key(jwk) for jwk in orjson.loads(path.read_bytes()))
+        return parse_signing_keys(orjson.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError) as exc:
         raise BasaltError(
             "invalid_signing_keys", 500, f"{path} is not a list of private ES256 or RS256 JWKs: {exc}"
         ) from exc
-
-
-def _parse_signing_key(jwk: Mapping[str, Any]) -> SigningKey:
-    algorithm = ALGORITHM_OF_KEY_TYPE[jwk["kty"]]
-    private: Any = (ECAlgorithm if algorithm == "ES256" else RSAAlgorithm).from_jwk(dict(jwk))
-    public = {name: jwk[name] for name in PUBLIC_MEMBERS if name in jwk}
-    return SigningKey(
-        kid=jwk["kid"],
-        algorithm=algorithm,
-        private=private,
-        public=private.public_key(),
-        jwk={**public, "alg": algorithm, "use": "sig", "key_ops": ["verify"]},
-    )
 
 
 def _api_key_token(role: str, secret: str, created_at: int) -> str:

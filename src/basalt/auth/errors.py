@@ -26,7 +26,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "bad_oauth_state": (400, "OAuth state is invalid"),
     "captcha_failed": (400, "captcha protection: request disallowed"),
     "conflict": (409, "Too many concurrent token refresh requests on the same session or refresh token"),
-    "current_password_invalid": (400, "Current password is not valid"),
+    "current_password_invalid": (400, "Current password required when setting new password."),
     "current_password_required": (400, "Current password required when setting new password."),
     "custom_provider_not_found": (404, "Custom OAuth provider not found"),
     "email_address_invalid": (400, "Email address is invalid"),

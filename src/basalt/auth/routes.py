@@ -8,6 +8,7 @@ from typing import Final
 
 from basalt.auth import (
     admin,
+    admin_audit,
     admin_list,
     invite,
     logout,
@@ -40,6 +41,7 @@ ROUTES: Final = RouteTable(
         Route("PUT", "/user", "user", user.update_user),
         Route("POST", "/logout", "user", logout.sign_out),
         Route("POST", "/invite", "admin", invite.invite),
+        Route("GET", "/admin/audit", "admin", admin_audit.list_audit_log),
         Route("GET", "/admin/users", "admin", admin_list.list_users),
         Route("POST", "/admin/users", "admin", admin.create),
         Route("GET", "/admin/users/{user_id}", "admin", admin.get_user),

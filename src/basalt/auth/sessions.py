@@ -34,6 +34,7 @@ Method = Literal[
 ]
 
 OTHER_IDS: Final = ("factor_id", "oauth_client_id")
+RECOVERY_METHODS: Final = frozenset({"otp", "magiclink", "recovery"})
 AAL2_METHODS: Final = frozenset({"totp", "mfa/phone", "mfa/webauthn"})
 
 INSERT_SESSION: Final = """
@@ -92,6 +93,12 @@ class Session:
     @property
     def aal(self) -> str:
         return "aal2" if any(entry["method"] in AAL2_METHODS for entry in self.methods) else "aal1"
+
+    @property
+    def is_recovery(self) -> bool:
+        """Whether a mailbox or phone was proven for it, which is as good as knowing the password (GoTrue
+        models/sessions.go IsRecovery)."""
+        return any(entry["method"] in RECOVERY_METHODS for entry in self.methods)
 
 
 async def create_session(tx: Transaction, user: User, method: Method, device: Device) -> tuple[Session, str]:

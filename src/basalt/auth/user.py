@@ -45,6 +45,7 @@ class Parameters(msgspec.Struct):
     email: str = ""
     phone: str = ""
     password: str | None = None
+    current_password: str = ""
     nonce: str = ""
     data: dict[str, Any] | None = None
     app_metadata: dict[str, Any] | None = None
@@ -64,7 +65,7 @@ async def get_user(call: Call) -> Response:
 async def update_user(call: Call) -> Response:
     """Raises AuthError email_exists, phone_exists, same_password, weak_password, reauthentication_needed,
     reauthentication_not_valid, not_admin, insufficient_aal, user_sso_managed, validation_failed,
-    over_…_send_rate_limit."""
+    current_password_required, current_password_invalid, over_…_send_rate_limit."""
     call.auth.limits.check("otp", call.request)
     parameters = _checked(call, await call.parameters(Parameters))
     user = call.user
@@ -129,14 +130,28 @@ async def _change_phone(call: Call, tx: Transaction, user: User, phone: str, cha
 
 
 async def _new_password_hash(call: Call, user: User, parameters: Parameters) -> str | None:
-    """None: the password stays. Empty: it is taken away. Raises AuthError same_password."""
+    """None: the password stays. Empty: it is taken away. Raises AuthError same_password, current_password_…."""
     if parameters.password is None:
         return None
     if not parameters.password:
         return ""
+    if user.password_hash:
+        await _check_current_password(call, user, parameters)
     if user.password_hash and await call.auth.passwords.verify(parameters.password, user.password_hash):
         raise AuthError("same_password")
     return await call.auth.passwords.hash(parameters.password)
+
+
+async def _check_current_password(call: Call, user: User, parameters: Parameters) -> None:
+    """With `require_current_password`, but for whoever came by a recovery or other code."""
+    if not call.settings.email.require_current_password:
+        return
+    if call.session is not None and call.session.is_recovery:
+        return
+    if not parameters.current_password:
+        raise AuthError("current_password_required")
+    if not await call.auth.passwords.verify(parameters.current_password, user.password_hash):
+        raise AuthError("current_password_invalid")
 
 
 async def _prove_again(call: Call, tx: Transaction, user: User, parameters: Parameters) -> AuthError | None:

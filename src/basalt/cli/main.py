@@ -13,6 +13,7 @@ from basalt.cli.db import db
 from basalt.cli.keys import keys
 from basalt.cli.projects import init, start, status, stop
 from basalt.cli.rest import rest
+from basalt.cli.signing_keys import signing_keys
 from basalt.errors import BasaltError
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.command()(init)
 app.command()(keys)
 app.command()(rest)
 app.add_typer(db, name="db")
+app.add_typer(signing_keys, name="signing-keys")
 
 
 def main() -> None:
