@@ -13,7 +13,7 @@ from basalt.auth.messages import Ticket
 from basalt.auth.one_time import Purpose, TokenType, hash_code, new_code, store_code, store_token
 from basalt.auth.passwords import check_password
 from basalt.auth.render import render_user
-from basalt.auth.signup import SignUp, register
+from basalt.auth.signup import SignUp, register_for_admin
 from basalt.auth.users import (
     Transaction,
     User,
@@ -96,7 +96,7 @@ async def _find_or_create(
         if user is not None and user.has_confirmed_email:
             raise AuthError("email_exists")
         if user is None:
-            user = await register(tx, call, SignUp("email", email, password_hash, parameters.data))
+            user = await register_for_admin(tx, call, SignUp("email", email, password_hash, parameters.data))
         elif parameters.data:
             await merge_user_metadata(tx, user, parameters.data)
         if link_type == "invite":

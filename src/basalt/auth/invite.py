@@ -10,7 +10,7 @@ from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
 from basalt.auth.issue import send_invitation
 from basalt.auth.render import render_user
-from basalt.auth.signup import SignUp, register
+from basalt.auth.signup import SignUp, register_for_admin
 from basalt.auth.users import find_user_by_email, reload_user
 from basalt.http import Response, json_response
 
@@ -29,7 +29,7 @@ async def invite(call: Call) -> Response:
         if user is not None and user.has_confirmed_email:
             raise AuthError("email_exists")
         if user is None:
-            user = await register(tx, call, SignUp("email", email, "", parameters.data))
+            user = await register_for_admin(tx, call, SignUp("email", email, "", parameters.data))
         await record(tx, call.admin, "user_invited", {"user_id": str(user.id), "user_email": user.email})
         await send_invitation(call, tx, user)
         shown = render_user(await reload_user(tx, user))

@@ -4,7 +4,8 @@ An address that has a confirmed owner is answered like a new one, after the same
 auto-confirmation, where the answer would be a session, is it refused by name, as GoTrue does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -92,21 +93,37 @@ async def sign_up(call: Call) -> Response:
 async def register(tx: Transaction, call: Call, wanted: SignUp) -> User:
     """A new, unconfirmed user with its identity. Raises AuthError unexpected_failure when a trigger or
     constraint objects."""
+    with _database_errors():
+        return await _ensure_identity(tx, await _admit_user(tx, call, wanted), wanted)
+
+
+async def register_for_admin(tx: Transaction, call: Call, wanted: SignUp) -> User:
+    """The same for an invitation or a generated link: the metadata is what the administrator gave and no more
+    (GoTrue invite.go, mail.go). Raises like `register`."""
+    with _database_errors():
+        user = await _admit_user(tx, call, wanted)
+        await create_identity(tx, user, wanted.provider, {"email": user.email})
+        return await reload_user(tx, user)
+
+
+async def _admit_user(tx: Transaction, call: Call, wanted: SignUp) -> User:
     is_email = wanted.provider == "email"
+    return await admit_user(
+        call,
+        tx,
+        email=wanted.address if is_email else "",
+        phone="" if is_email else wanted.address,
+        password_hash=wanted.password_hash,
+        app_metadata={"provider": wanted.provider, "providers": [wanted.provider]},
+        user_metadata=wanted.data,
+    )
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
     try:
-        user = await admit_user(
-            call,
-            tx,
-            email=wanted.address if is_email else "",
-            phone="" if is_email else wanted.address,
-            password_hash=wanted.password_hash,
-            app_metadata={"provider": wanted.provider, "providers": [wanted.provider]},
-            user_metadata=wanted.data,
-        )
-        return await _ensure_identity(tx, user, wanted)
-    except psycopg.errors.IntegrityError as exc:
-        raise AuthError("unexpected_failure", "Database error saving new user") from exc
-    except psycopg.errors.RaiseException as exc:
+        yield
+    except (psycopg.errors.IntegrityError, psycopg.errors.RaiseException) as exc:
         raise AuthError("unexpected_failure", "Database error saving new user") from exc
 
 
