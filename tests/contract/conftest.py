@@ -14,6 +14,7 @@ from tests.server import Server, copy_project, running_server
 
 GIGWORK = Path(__file__).parent.parent.parent / "apps" / "gigwork"
 ORCHESTRA = Path(__file__).parent / "projects" / "orchestra"
+MEMBERS = Path(__file__).parent / "projects" / "members"
 SCRIPTS = Path(__file__).parent / "js"
 NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
@@ -30,6 +31,14 @@ def gigwork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def orchestra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A database with every shape that a query can meet, for the query builders."""
     project = copy_project(ORCHESTRA, tmp_path_factory.mktemp("orchestra") / "orchestra")
+    with running_server(project) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A site whose members have accounts, with everything confirmed by mail or text message."""
+    project = copy_project(MEMBERS, tmp_path_factory.mktemp("members") / "members")
     with running_server(project) as server:
         yield server
 
