@@ -1,11 +1,14 @@
 """The door of the room: finds the route, checks who calls, runs the flow, and renders what went wrong."""
 
+import asyncio
+
 import psycopg
 import psycopg_pool
 
 from basalt import observe
 from basalt.access import Authoriser, ProjectKeys
 from basalt.auth.call import Auth, Call, require_admin, require_user
+from basalt.auth.cleanup import keep_clean
 from basalt.auth.errors import AuthError, OAuthError, auth_error, render_error, render_oauth_error
 from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
@@ -65,9 +68,11 @@ class AuthService:
     async def open(self) -> None:
         await self._pool.open()
         await self._lanes.open()
+        self._cleanup = asyncio.create_task(keep_clean(self._lanes, self._auth.settings))
         await self._inbox_pool.open()
 
     async def close(self) -> None:
+        self._cleanup.cancel()
         await self._lanes.close()
         await self._pool.close()
         await self._inbox_pool.close()

@@ -322,6 +322,9 @@ class AuthSettings:
     )
     enable_signup: bool = setting(True, "Allow new users to sign up.")
     enable_anonymous_sign_ins: bool = setting(False, "Allow anonymous users.")
+    anonymous_user_retention_days: int = setting(
+        0, "Anonymous users are deleted after so many days; 0 keeps them.", low=0
+    )
     enable_manual_linking: bool = setting(False, "Users may link and unlink identities.")
     minimum_password_length: int = setting(6, "Shortest password.", low=6, high=72)
     password_requirements: Literal[
