@@ -1,17 +1,15 @@
 """`GET /admin/users`: pages by number, with `Link` and `x-total-count` headers (GoTrue pagination.go)."""
 
 from typing import Final
-from urllib.parse import urlencode
 
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
+from basalt.auth.pages import page_headers, read_page
 from basalt.auth.render import render_user
 from basalt.auth.users import SELECT_USER, user_of_row
 from basalt.http import Response, json_response
 
 DEFAULT_PER_PAGE: Final = 50
-MAX_PER_PAGE: Final = 10_000
-MAX_PAGE: Final = 10**9
 
 COUNT_USERS: Final = """
 select count(*) as count from auth.users as u
@@ -32,8 +30,7 @@ limit %(limit)s offset %(offset)s"""
 
 async def list_users(call: Call) -> Response:
     """Pages by number, with GoTrue's `Link` and `x-total-count` headers that clients page by."""
-    page, per_page = _page_number(call, "page", 1), _page_number(call, "per_page", DEFAULT_PER_PAGE)
-    per_page = min(per_page, MAX_PER_PAGE)
+    page, per_page = read_page(call, default_size=DEFAULT_PER_PAGE)
     asked = call.query.get("filter", "").replace("\x00", "")
     parameters = {
         "audience": call.audience,
@@ -48,18 +45,7 @@ async def list_users(call: Call) -> Response:
         rows = await (await tx.execute(LIST_USERS, parameters)).fetchall()
     total = counted["count"] if counted else 0
     shown = {"users": [render_user(user_of_row(row)) for row in rows], "aud": call.audience}
-    headers = [("x-total-count", str(total)), ("link", _page_links(call, page, per_page, total))]
-    return json_response(shown, headers=headers)
-
-
-def _page_number(call: Call, name: str, default: int) -> int:
-    text = call.query.get(name, "")
-    if not text:
-        return default
-    if not text.isascii() or not text.isdecimal() or len(text) > 10 or int(text) > MAX_PAGE:
-        message = f'Bad Pagination Parameters: {name} is not a number: "{text[:40]}"'
-        raise AuthError("validation_failed", message)
-    return max(int(text), 1) if name == "page" else int(text) or default
+    return json_response(shown, headers=page_headers(call, page, per_page, total))
 
 
 def _is_ascending(call: Call) -> bool:
@@ -75,15 +61,3 @@ def _is_ascending(call: Call) -> bool:
         )
         raise AuthError("validation_failed", message)
     return direction.lower() == "asc"
-
-
-def _page_links(call: Call, page: int, per_page: int, total: int) -> str:
-    """`</admin/users?page=2&per_page=50>; rel="next", </admin/users?page=3…>; rel="last"`"""
-    pages = -(-total // per_page)
-
-    def link(number: int, relation: str) -> str:
-        query = urlencode(sorted({**call.query, "page": str(number)}.items()))
-        return f'<{call.request.path}?{query}>; rel="{relation}"'
-
-    links = [link(page + 1, "next")] if pages > page else []
-    return ", ".join([*links, link(pages, "last")])
