@@ -55,6 +55,10 @@ class ProjectKeys:
         """An access token by the current signing key."""
         if self.signs_with_secret:
             return jwt.encode(dict(claims), self.jwt_secret, algorithm="HS256")
+        return self.sign_for_others(claims)
+
+    def sign_for_others(self, claims: Mapping[str, Any]) -> str:
+        """A token that whoever has the JWKS can verify: always by an asymmetric key."""
         key = self.signing_keys[0]
         return jwt.encode(dict(claims), key.private, algorithm=key.algorithm, headers={"kid": key.kid})
 

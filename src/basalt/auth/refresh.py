@@ -13,15 +13,17 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
 from basalt.auth.audit import record
 from basalt.auth.call import Call
-from basalt.auth.errors import AuthError
+from basalt.auth.errors import AuthError, OAuthError
 from basalt.auth.sessions import Session, create_refresh_token, load_session, why_ended
 from basalt.auth.tokens import build_session, session_response
 from basalt.auth.users import Transaction, User, load_user
+from basalt.errors import BasaltError
 from basalt.http import Response
 
 TOKEN: Final = re.compile(r"[a-z0-9]{12}")
@@ -61,26 +63,34 @@ class LockedError(Exception):
 
 async def refresh(call: Call) -> Response:
     """Raises AuthError refresh_token_not_found, refresh_token_already_used, session_expired,
-    session_not_found, user_banned, validation_failed, conflict."""
+    session_not_found, user_banned, validation_failed, conflict; OAuthError for the token of an OAuth client."""
     call.auth.limits.check("refresh", call.request)
     parameters = await call.parameters(Parameters)
-    if TOKEN.fullmatch(parameters.refresh_token) is None:
+    return session_response(await swap_token(call, parameters.refresh_token, client_id=None))
+
+
+async def swap_token(call: Call, given: str, *, client_id: UUID | None) -> dict[str, Any]:
+    """The session behind a refresh token with its next one. One of an OAuth client is for that client alone, which has
+    authenticated as `client_id`, and it for no other. Raises as `refresh`, and OAuthError invalid_client."""
+    if TOKEN.fullmatch(given) is None:
         raise AuthError("validation_failed", "Refresh token is not valid")
     give_up_at = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_at:
         try:
             async with call.auth.transaction() as tx:
-                outcome = await _swap(call, tx, parameters.refresh_token)
+                outcome = await _swap(call, tx, given, client_id)
         except LockedError:
             await asyncio.sleep(random.uniform(0.01, 0.03))  # noqa: S311
             continue
-        if isinstance(outcome, AuthError):  # what it found out stays in the database
+        if isinstance(outcome, BasaltError):  # what it found out stays in the database
             raise outcome
-        return session_response(outcome)
+        return outcome
     raise AuthError("conflict")
 
 
-async def _swap(call: Call, tx: Transaction, given: str) -> dict[str, Any] | AuthError:
+async def _swap(
+    call: Call, tx: Transaction, given: str, client_id: UUID | None
+) -> dict[str, Any] | AuthError | OAuthError:
     token = await _lock_token(tx, given)
     if token is None:
         return AuthError("refresh_token_not_found")
@@ -100,6 +110,9 @@ async def _swap(call: Call, tx: Transaction, given: str) -> dict[str, Any] | Aut
             return AuthError("session_expired", "Invalid Refresh Token: Session Expired (Inactivity)")
         case None:
             pass
+    mismatch = _client_mismatch(session, client_id)
+    if mismatch is not None:
+        return mismatch
     issued = await _next_token(call, tx, user, session, token)
     if issued is None:
         return AuthError("refresh_token_already_used")
@@ -124,6 +137,17 @@ async def _next_token(
     await record(tx, user, "token_revoked")
     await tx.execute(REVOKE, {"id": token["id"]})
     return await create_refresh_token(tx, user.id, session.id, token["token"])
+
+
+def _client_mismatch(session: Session, client_id: UUID | None) -> OAuthError | None:
+    owner = session.grant.client_id if session.grant else None
+    if owner == client_id:
+        return None
+    if owner is None:
+        return OAuthError("invalid_client", "Client authentication not allowed for non-OAuth session")
+    if client_id is None:
+        return OAuthError("invalid_client", "Client authentication required for OAuth session")
+    return OAuthError("invalid_client", "Client does not match the session's OAuth client")
 
 
 def _is_reusable(call: Call, token: dict[str, Any]) -> bool:
