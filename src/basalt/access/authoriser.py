@@ -68,8 +68,17 @@ class Authoriser:
         return caller
 
     def verify(self, token: str) -> Caller:
-        """The caller behind a bearer token. Raises AccessError."""
-        return self._verifier.verify(token)
+        """The caller behind a bearer token. Raises AccessError, also for an ID token: that tells a client of the OAuth
+        server who its user is, and is handed around; it must not open the user's data."""
+        caller = self._verifier.verify(token)
+        claims = caller.claims
+        if (
+            "session_id" not in claims
+            and claims.get("client_id")
+            and claims["client_id"] == claims.get("aud")
+        ):
+            raise AccessError("audience")
+        return caller
 
     def caller_of_api_key(self, api_key: str) -> Caller | None:
         """The role behind one of the project's four keys, compared in constant time; None for any other

@@ -49,26 +49,44 @@ class ProjectKeys:
         return derivation.derive(self.jwt_secret.encode())
 
     def sign(self, claims: Mapping[str, Any]) -> str:
-        """An access token by the current signing key (RFC 7515 §7.1)."""
-        head, sign = self._signer
-        signed = head + b"." + base64url_encode(orjson.dumps(claims))
-        return (signed + b"." + base64url_encode(sign(signed))).decode()
+        """An access token by the current signing key."""
+        return _sign(claims, self._signer)
+
+    def sign_for_others(self, claims: Mapping[str, Any]) -> str:
+        """A token that whoever has the JWKS can verify: always by an asymmetric key."""
+        return _sign(claims, self._public_signer)
 
     @cached_property
-    def _signer(self) -> tuple[bytes, Callable[[bytes], bytes]]:
-        """The header of every token, encoded, and what signs. PyJWT's own `encode` looks for PEM in the secret and
-        copies the claims each time, which took a third of a refresh."""
+    def _signer(self) -> "Signer":
         if self.signs_with_secret:
-            header, key = {"alg": "HS256", "typ": "JWT"}, self.jwt_secret.encode()
-        else:
-            signing = self.signing_keys[0]
-            header, key = {"alg": signing.algorithm, "typ": "JWT", "kid": signing.kid}, signing.private
-        algorithm: Any = get_default_algorithms()[header["alg"]]
-        return base64url_encode(orjson.dumps(header)), partial(algorithm.sign, key=key)
+            return _signer({"alg": "HS256", "typ": "JWT"}, self.jwt_secret.encode())
+        return self._public_signer
+
+    @cached_property
+    def _public_signer(self) -> "Signer":
+        key = self.signing_keys[0]
+        return _signer({"alg": key.algorithm, "typ": "JWT", "kid": key.kid}, key.private)
 
     def jwks(self) -> dict[str, Any]:
         """The public keys, RFC 7517. A shared secret has no place in it."""
         return {"keys": [dict(key.jwk) for key in self.signing_keys]}
+
+
+Signer = tuple[bytes, Callable[[bytes], bytes]]
+
+
+def _signer(header: Mapping[str, str], key: Any) -> Signer:
+    """The header of every token, encoded, and what signs. PyJWT's own `encode` looks for PEM in the secret and
+    copies the claims each time, which took a third of a refresh."""
+    algorithm: Any = get_default_algorithms()[header["alg"]]
+    return base64url_encode(orjson.dumps(header)), partial(algorithm.sign, key=key)
+
+
+def _sign(claims: Mapping[str, Any], signer: Signer) -> str:
+    """RFC 7515 §7.1."""
+    head, sign = signer
+    signed = head + b"." + base64url_encode(orjson.dumps(claims))
+    return (signed + b"." + base64url_encode(sign(signed))).decode()
 
 
 def load_project_keys(state_dir: Path, settings: Settings) -> ProjectKeys:

@@ -175,8 +175,10 @@ class AuthError(BasaltError):
 class OAuthError(BasaltError):
     """An error of the OAuth protocol itself (RFC 6749 §5.2), where GoTrue speaks it: `code` is its `error`."""
 
-    def __init__(self, code: str, description: str, *, status: int = 400) -> None:
-        super().__init__(code, status, description)
+    def __init__(
+        self, code: str, description: str, *, status: int = 400, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(code, status, description, headers=headers)
 
 
 def auth_error(error: BasaltError) -> AuthError:

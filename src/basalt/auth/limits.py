@@ -12,7 +12,7 @@ from basalt.config import AuthSettings
 from basalt.http import Request
 from basalt.kv import RateLimiter
 
-Kind = Literal["anonymous", "sign_in", "refresh", "otp", "verify"]
+Kind = Literal["anonymous", "sign_in", "refresh", "otp", "verify", "oauth_client_register"]
 
 HOUR_S: Final = 3600.0
 FIVE_MINUTES_S: Final = 300.0
@@ -29,6 +29,7 @@ class Limits:
             "refresh": (limit.token_refresh, FIVE_MINUTES_S),
             "otp": (limit.sign_in_sign_ups, FIVE_MINUTES_S),
             "verify": (limit.token_verifications, FIVE_MINUTES_S),
+            "oauth_client_register": (limit.oauth_client_register, HOUR_S),
         }
 
     def check(self, kind: Kind, request: Request) -> None:

@@ -24,10 +24,10 @@ class Page:
         return (self.number - 1) * self.size
 
 
-def read_page(call: Call) -> Page:
+def read_page(call: Call, *, default_size: int = DEFAULT_PER_PAGE) -> Page:
     """`page` and `per_page` of the query. Raises AuthError validation_failed."""
     number = max(_read_number(call, "page", 1), 1)
-    size = _read_number(call, "per_page", DEFAULT_PER_PAGE) or DEFAULT_PER_PAGE
+    size = _read_number(call, "per_page", default_size) or default_size
     return Page(number, min(size, MAX_PER_PAGE))
 
 

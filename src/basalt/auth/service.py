@@ -13,6 +13,7 @@ from basalt.auth.errors import AuthError, OAuthError, auth_error, render_error, 
 from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
 from basalt.auth.messages import Messenger
+from basalt.auth.oauth_server.discovery import check_open_to_clients
 from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
 from basalt.auth.redirects import Redirects
 from basalt.auth.routes import ROUTES
@@ -108,6 +109,7 @@ class AuthService:
         match route.access:
             case "user":
                 await require_user(call)
+                check_open_to_clients(call, route.method, route.path)
             case "admin":
                 await require_admin(call)
             case _:

@@ -38,8 +38,8 @@ RECOVERY_METHODS: Final = frozenset({"otp", "magiclink", "recovery"})
 AAL2_METHODS: Final = frozenset({"totp", "mfa/phone", "mfa/webauthn"})
 
 INSERT_SESSION: Final = """
-insert into auth.sessions (id, user_id, aal, user_agent, ip, created_at, updated_at)
-values (%(id)s, %(user_id)s, 'aal1', %(user_agent)s, %(ip)s, now(), now())
+insert into auth.sessions (id, user_id, aal, user_agent, ip, oauth_client_id, scopes, created_at, updated_at)
+values (%(id)s, %(user_id)s, 'aal1', %(user_agent)s, %(ip)s, %(client_id)s, %(scopes)s, now(), now())
 """
 INSERT_REFRESH: Final = """
 insert into auth.refresh_tokens (instance_id, token, user_id, parent, session_id, revoked, created_at,
@@ -66,6 +66,10 @@ SESSION_BY_ID: Final = SELECT_SESSION + "where s.id = %(id)s"
 DELETE_SESSION: Final = "delete from auth.sessions where id = %(id)s"
 DELETE_OTHER_SESSIONS: Final = "delete from auth.sessions where user_id = %(user_id)s and id <> %(id)s"
 DELETE_SESSIONS: Final = "delete from auth.sessions where user_id = %(user_id)s"
+DELETE_CLIENT_SESSIONS: Final = """
+delete from auth.sessions
+where user_id = %(user_id)s and oauth_client_id = %(client_id)s and id is distinct from %(besides)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,17 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """What makes a session that of an OAuth client: a user let it have these scopes."""
+
+    client_id: UUID
+    scopes: str
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
-    """`methods` is the `amr` claim, the newest first; `aal` is what they add up to."""
+    """`methods` is the `amr` claim, the newest first; `aal` is what they add up to. `grant` is there where the session
+    belongs to an OAuth client."""
 
     id: UUID
     user_id: UUID
@@ -86,9 +99,8 @@ class Session:
     created_at: datetime
     not_after: datetime | None
     factor_id: UUID | None
-    oauth_client_id: UUID | None
-    scopes: str | None
     methods: tuple[Mapping[str, Any], ...]
+    grant: Grant | None = None
 
     @property
     def aal(self) -> str:
@@ -101,10 +113,25 @@ class Session:
         return any(entry["method"] in RECOVERY_METHODS for entry in self.methods)
 
 
-async def create_session(tx: Transaction, user: User, method: Method, device: Device) -> tuple[Session, str]:
+async def create_session(
+    tx: Transaction,
+    user: User,
+    method: Method,
+    device: Device,
+    *,
+    session_id: UUID | None = None,
+    grant: Grant | None = None,
+) -> tuple[Session, str]:
     """A session with its first refresh token. The user's `last_sign_in_at` is now."""
-    session_id = uuid4()
-    parameters = {"id": session_id, "user_id": user.id, "user_agent": device.user_agent, "ip": device.ip}
+    session_id = session_id or uuid4()
+    parameters = {
+        "id": session_id,
+        "user_id": user.id,
+        "user_agent": device.user_agent,
+        "ip": device.ip,
+        "client_id": grant and grant.client_id,
+        "scopes": grant and grant.scopes,
+    }
     await tx.execute(INSERT_SESSION, parameters)
     token = await create_refresh_token(tx, user.id, session_id)
     await tx.execute(TOUCH_SIGN_IN, {"id": user.id})
@@ -142,9 +169,8 @@ def _session_of_row(row: Mapping[str, Any]) -> Session:
         created_at=row["created_at"],
         not_after=row["not_after"],
         factor_id=row["factor_id"],
-        oauth_client_id=row["oauth_client_id"],
-        scopes=row["scopes"],
         methods=tuple(row["methods"] or ()),
+        grant=Grant(row["oauth_client_id"], row["scopes"] or "") if row["oauth_client_id"] else None,
     )
 
 
@@ -158,3 +184,11 @@ async def end_sessions(tx: Transaction, user: User, *, besides: UUID | None = No
         await tx.execute(DELETE_SESSIONS, {"user_id": user.id})
     else:
         await tx.execute(DELETE_OTHER_SESSIONS, {"user_id": user.id, "id": besides})
+
+
+async def end_client_sessions(
+    tx: Transaction, user_id: UUID, client_id: UUID, *, besides: UUID | None = None
+) -> None:
+    """End what an OAuth client has of a user, and nothing else."""
+    parameters = {"user_id": user_id, "client_id": client_id, "besides": besides}
+    await tx.execute(DELETE_CLIENT_SESSIONS, parameters)

@@ -45,6 +45,8 @@ async def build_session(
         "session_id": str(session.id),
         "is_anonymous": user.is_anonymous,
     }
+    if session.grant is not None:
+        claims |= {"client_id": str(session.grant.client_id), "scope": session.grant.scopes}
     return {
         "access_token": call.auth.keys.sign(claims),
         "token_type": "bearer",

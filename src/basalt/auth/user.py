@@ -202,6 +202,11 @@ def _check_allowed(call: Call, user: User, parameters: Parameters) -> None:
     if parameters.app_metadata is not None:
         raise AuthError("not_admin", "Updating app_metadata requires admin privileges")
     changes_sign_in = bool(parameters.password) or changes_email or changes_phone
+    is_client = call.session is not None and call.session.grant is not None
+    if is_client and (changes_sign_in or parameters.password is not None):
+        # An application that a user lets in must not be able to take the account over; GoTrue lets it.
+        message = "Tokens of OAuth clients are not allowed to change how a user signs in"
+        raise AuthError("no_authorization", message, status=403)
     if user.has_verified_factor and changes_sign_in and (call.session is None or call.session.aal == "aal1"):
         raise AuthError("insufficient_aal")
     if user.is_anonymous and parameters.password and not (parameters.email or parameters.phone):

@@ -11,6 +11,7 @@ from basalt.gateway.cors import EXPOSED, REST_EXPOSED, ProjectCors, RestCors
 from basalt.gateway.edges import RestEdge
 from basalt.gateway.limits import RequestLimits
 from basalt.gateway.probes import HealthProbe, ReadinessProbe
+from basalt.gateway.well_known import WellKnown
 from basalt.postgres import DatabaseAccess, LanePool
 from basalt.rest import RestService, ServerAddress
 from basalt.studio import StudioService
@@ -32,7 +33,9 @@ def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
     if settings.api.enabled:
         services[REST_PREFIX] = rest_service
     if settings.auth.enabled:
-        services["/auth/v1"] = AuthService(settings, keys, authoriser, access)
+        auth_service = AuthService(settings, keys, authoriser, access)
+        services["/auth/v1"] = auth_service
+        services["/.well-known"] = WellKnown(auth_service)
     if settings.edge_runtime.enabled:
         services["/functions/v1"] = FunctionsService(settings, access, authoriser, keys)
     if settings.studio.enabled:

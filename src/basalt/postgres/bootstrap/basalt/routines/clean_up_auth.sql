@@ -37,6 +37,10 @@ begin
         select o.id from auth.oauth_client_states as o where o.created_at < stale limit batch for update skip locked);
     get diagnostics part = row_count;
     total := total + part;
+    delete from auth.oauth_authorizations where id in (
+        select a.id from auth.oauth_authorizations as a where a.expires_at < stale limit batch for update skip locked);
+    get diagnostics part = row_count;
+    total := total + part;
     delete from auth.mfa_challenges where id in (
         select c.id from auth.mfa_challenges as c where c.created_at < stale limit batch for update skip locked);
     get diagnostics part = row_count;
