@@ -20,6 +20,7 @@ from basalt.auth import (
     verify,
 )
 from basalt.auth.generate_link import generate_link
+from basalt.auth.oauth import authorize, callback, custom_admin, identities
 from basalt.http import Route, RouteTable
 
 ROUTES: Final = RouteTable(
@@ -39,6 +40,16 @@ ROUTES: Final = RouteTable(
         Route("GET", "/user", "user", user.get_user),
         Route("PUT", "/user", "user", user.update_user),
         Route("POST", "/logout", "user", logout.sign_out),
+        Route("GET", "/authorize", "public", authorize.authorize),
+        Route("GET", "/callback", "public", callback.return_from_provider),
+        Route("POST", "/callback", "public", callback.return_from_provider),
+        Route("GET", "/user/identities/authorize", "user", authorize.authorize_link),
+        Route("DELETE", "/user/identities/{identity_id}", "user", identities.unlink),
+        Route("GET", "/admin/custom-providers", "admin", custom_admin.list_providers),
+        Route("POST", "/admin/custom-providers", "admin", custom_admin.create),
+        Route("GET", "/admin/custom-providers/{identifier}", "admin", custom_admin.show),
+        Route("PUT", "/admin/custom-providers/{identifier}", "admin", custom_admin.update),
+        Route("DELETE", "/admin/custom-providers/{identifier}", "admin", custom_admin.delete),
         Route("POST", "/invite", "admin", invite.invite),
         Route("GET", "/admin/users", "admin", admin_list.list_users),
         Route("POST", "/admin/users", "admin", admin.create),
