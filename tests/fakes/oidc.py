@@ -6,6 +6,7 @@ misbehaviours of its own.
 
 import base64
 import hashlib
+import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -119,8 +120,8 @@ class Issuer:
         held = {name: value for name, value in held.items() if value is not None}
         kind, key = self._signing_key()
         header = {"kid": f"{kind}-{self.key_id}", **(headers or {})}
-        return jwt.encode(
-            held,
+        return jwt.api_jws.encode(  # which takes wrong claims too
+            json.dumps(held).encode(),
             key,
             algorithm=self.algorithm,
             headers={name: value for name, value in header.items() if value is not None},

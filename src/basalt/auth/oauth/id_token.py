@@ -77,7 +77,7 @@ def check_audience(claims: Mapping[str, Any], client_ids: Collection[str]) -> No
 
 def audiences_of(claims: Mapping[str, Any]) -> list[str]:
     audience = claims.get("aud")
-    return audience if isinstance(audience, list) else [str(audience)]
+    return [str(one) for one in (audience if isinstance(audience, list) else [audience])]
 
 
 def check_access_token(token: str, claims: Mapping[str, Any], access_token: str) -> None:
