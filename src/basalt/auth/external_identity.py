@@ -226,7 +226,7 @@ async def _prove(
         else f"Verify the email with {provider} in order to sign in"
     )
     message = f"Unverified email with {provider}. {what_next}"
-    raise AuthError("provider_email_needs_verification", message, status=422)
+    raise AuthError("provider_email_needs_verification", message)
 
 
 def _is_proven(call: Call, decision: Decision) -> bool:

@@ -107,7 +107,7 @@ def _deletable(user: User, identity_id: UUID) -> Mapping[str, Any]:
     for identity in user.identities:
         if identity["id"] == str(identity_id):
             return identity
-    raise AuthError("identity_not_found", status=422)
+    raise AuthError("identity_not_found")
 
 
 async def _take_address(

@@ -129,7 +129,7 @@ async def take_flow(tx: Transaction, state: str) -> Flow:
     row = await (await tx.execute(TAKE_FLOW, {"id": state_id})).fetchone()
     if row is None:
         if await (await tx.execute(WAS_USED, {"id": state_id})).fetchone() is not None:
-            raise AuthError("flow_state_already_used", "State has already been used", status=400)
+            raise AuthError("flow_state_already_used", "State has already been used")
         raise AuthError("bad_oauth_state", "OAuth state not found or expired")
     if _is_old(row["created_at"]):
         raise AuthError("bad_oauth_state", "OAuth state has expired")
@@ -143,11 +143,11 @@ async def take_verifier(tx: Transaction, flow: Flow) -> str | None:
         return None
     row = await (await tx.execute(TAKE_CLIENT_STATE, {"id": flow.client_state_id})).fetchone()
     if row is None:
-        raise AuthError("oauth_client_state_not_found", "OAuth state not found", status=422)
+        raise AuthError("oauth_client_state_not_found", "OAuth state not found")
     if row["provider_type"] != flow.provider:
         raise AuthError("oauth_invalid_state", "OAuth provider mismatch")
     if _is_old(row["created_at"]):
-        raise AuthError("oauth_client_state_expired", "OAuth state expired", status=422)
+        raise AuthError("oauth_client_state_expired", "OAuth state expired")
     verifier: str | None = row["code_verifier"]
     return verifier
 
