@@ -1,6 +1,6 @@
 """Auth over a real database: the service, a client that speaks to it in requests, and its Inbox."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from basalt.auth import AuthService
 from basalt.config import Settings, load_settings
 from basalt.http import Headers, Request
 from basalt.postgres import DatabaseAccess
+from tests.fakes.oidc import FakeOidc, fake_oidc
 
 PASSWORD = "correct horse battery"
 
@@ -192,6 +193,13 @@ async def auth(start_auth: StartAuth) -> AuthClient:
 async def strict_auth(start_auth: StartAuth) -> AuthClient:
     """Addresses must be confirmed."""
     return await start_auth(email={"enable_confirmations": True})
+
+
+@pytest.fixture
+def oidc() -> Iterator[FakeOidc]:
+    """An OpenID provider on this machine."""
+    with fake_oidc() as fake:
+        yield fake
 
 
 def _receive(content: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:

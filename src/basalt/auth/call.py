@@ -21,6 +21,7 @@ from basalt.auth.errors import AuthError
 from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
 from basalt.auth.messages import Messenger
+from basalt.auth.oauth.issuers import Issuers
 from basalt.auth.parameters import read_parameters
 from basalt.auth.passwords import PasswordHasher
 from basalt.auth.queries import Rows, load_json, run_in_transaction
@@ -69,6 +70,8 @@ class Auth:
     limits: Limits
     hooks: Hooks
     http: OutgoingClient
+    issuers: Issuers
+    custom_issuers: Issuers  # of providers whose addresses were given over the API
 
     @property
     def issuer(self) -> str:

@@ -44,7 +44,8 @@ returning auth_code
 """
 LOCK_FLOW: Final = """
 select id, user_id, code_challenge, code_challenge_method::text as code_challenge_method, provider_type,
-    authentication_method, coalesce(auth_code_issued_at, created_at) as issued_at
+    authentication_method, provider_access_token, provider_refresh_token,
+    coalesce(auth_code_issued_at, created_at) as issued_at
 from auth.flow_state where auth_code = %(auth_code)s
 for update
 """

@@ -13,6 +13,7 @@ from basalt.auth.errors import AuthError, OAuthError, auth_error, render_error, 
 from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
 from basalt.auth.messages import Messenger
+from basalt.auth.oauth.issuers import Issuers
 from basalt.auth.oauth_server.discovery import check_open_to_clients
 from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
 from basalt.auth.redirects import Redirects
@@ -49,6 +50,8 @@ class AuthService:
         # A pool of its own: flows send while they hold a connection of the other one.
         self._inbox_pool = open_pool(conninfo, max_size=INBOX_POOL_SIZE, name="auth-inbox")
         self._http = OutgoingClient()
+        allows_private = settings.auth.custom_providers.allow_private_addresses
+        self._guarded_http = OutgoingClient(is_guarded=not allows_private)
         self._passwords = PasswordHasher(rounds=bcrypt_rounds)
         hooks = Hooks(settings.auth.hook, self._http)
         self._auth = Auth(
@@ -63,6 +66,8 @@ class AuthService:
             redirects=Redirects(settings.auth),
             hooks=hooks,
             http=self._http,
+            issuers=Issuers(self._http),
+            custom_issuers=Issuers(self._guarded_http, allows_plain_http=allows_private),
             limits=Limits(settings.auth, header=settings.basalt.client_address_header),
         )
 
@@ -78,6 +83,7 @@ class AuthService:
         await self._pool.close()
         await self._inbox_pool.close()
         await self._http.close()
+        await self._guarded_http.close()
         self._passwords.close()
 
     async def respond(self, request: Request) -> Response:

@@ -31,6 +31,7 @@ async def show_settings(call: Call) -> Response:
         "anonymous_users": settings.enable_anonymous_sign_ins,
         "email": settings.email.enable_signup,
         "phone": settings.sms.enable_signup,
+        **{name: True for name, provider in settings.external.items() if provider.enabled},
     }
     return json_response(
         {

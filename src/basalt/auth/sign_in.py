@@ -3,6 +3,7 @@
 The password is checked between two transactions, so that no connection is held while a hash is computed.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from basalt.auth.addresses import phone_digits
 from basalt.auth.audit import record
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
+from basalt.auth.oauth.grant import sign_in_with_id_token
 from basalt.auth.passwords import check_password
 from basalt.auth.pkce import exchange_auth_code
 from basalt.auth.refresh import refresh
@@ -78,7 +80,16 @@ async def exchange_code(call: Call) -> Response:
             raise AuthError("flow_state_not_found")
         await record(tx, user, "login", {"provider_type": flow["provider_type"]})
         session = await issue_session(call, tx, user, flow["authentication_method"])
-    return session_response(session)
+    return session_response(session | _provider_tokens(flow))
+
+
+def _provider_tokens(flow: Mapping[str, Any]) -> dict[str, str]:
+    """What the application may call the provider with."""
+    tokens = {
+        "provider_token": flow["provider_access_token"],
+        "provider_refresh_token": flow["provider_refresh_token"],
+    }
+    return {name: token for name, token in tokens.items() if token}
 
 
 async def _find(call: Call, parameters: PasswordParameters) -> User | None:
@@ -106,4 +117,9 @@ def _weakness(call: Call, password: str) -> dict[str, Any]:
     return {}
 
 
-GRANTS: Final = {"password": sign_in_with_password, "refresh_token": refresh, "pkce": exchange_code}
+GRANTS: Final = {
+    "password": sign_in_with_password,
+    "refresh_token": refresh,
+    "pkce": exchange_code,
+    "id_token": sign_in_with_id_token,
+}

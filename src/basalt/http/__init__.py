@@ -4,7 +4,7 @@ The gateway turns ASGI into a `Request`, a service answers with a `Response`, th
 """
 
 from basalt.http.headers import Headers
-from basalt.http.outgoing import OutgoingAnswer, OutgoingClient, OutgoingError
+from basalt.http.outgoing import OutgoingAnswer, OutgoingClient, OutgoingError, resolve_public
 from basalt.http.request import ClientDisconnectedError, Request
 from basalt.http.response import Response, json_response
 from basalt.http.routes import Handler, Route, RouteTable
@@ -21,4 +21,5 @@ __all__ = [
     "Route",
     "RouteTable",
     "json_response",
+    "resolve_public",
 ]

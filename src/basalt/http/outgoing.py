@@ -98,6 +98,16 @@ async def _read(response: httpx2.Response, max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
+async def resolve_public(host: str, port: int | None = None) -> list[str]:
+    """The addresses behind a name. Raises OutgoingError forbidden_address unless all are public ones, OSError when
+    there are none."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]
+    if not addresses or not all(ip_address(address.partition("%")[0]).is_global for address in addresses):
+        raise OutgoingError("forbidden_address", "The address is not a public one")
+    return addresses
+
+
 class _GuardedBackend(httpcore2.AsyncNetworkBackend):
     """Connects to public addresses only, by the very address that was checked."""
 
@@ -113,12 +123,9 @@ class _GuardedBackend(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = await resolve_public(host, port)
         except OSError as exc:
             raise httpcore2.ConnectError("the name cannot be resolved") from exc
-        addresses = [str(entry[4][0]) for entry in found]
-        if not addresses or not all(ip_address(address.partition("%")[0]).is_global for address in addresses):
-            raise OutgoingError("forbidden_address", "The address is not a public one")
         return await self._backend.connect_tcp(
             addresses[0], port, timeout=timeout, local_address=local_address, socket_options=socket_options
         )

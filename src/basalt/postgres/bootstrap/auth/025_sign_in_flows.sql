@@ -138,14 +138,15 @@ create table if not exists auth.custom_oauth_providers (
     constraint custom_oauth_providers_token_url_length check (char_length(token_url) <= 2048),
     constraint custom_oauth_providers_userinfo_url_length check (char_length(userinfo_url) <= 2048),
     constraint custom_oauth_providers_jwks_uri_length check (char_length(jwks_uri) <= 2048),
-    constraint custom_oauth_providers_authorization_url_https check (authorization_url like 'https://%'),
-    constraint custom_oauth_providers_token_url_https check (token_url like 'https://%'),
-    constraint custom_oauth_providers_userinfo_url_https check (userinfo_url like 'https://%'),
-    constraint custom_oauth_providers_jwks_uri_https check (jwks_uri like 'https://%'),
+    -- That it is HTTPS is checked by the service, which may be told to take plain HTTP.
+    constraint custom_oauth_providers_authorization_url_https check (authorization_url ~ '^https?://'),
+    constraint custom_oauth_providers_token_url_https check (token_url ~ '^https?://'),
+    constraint custom_oauth_providers_userinfo_url_https check (userinfo_url ~ '^https?://'),
+    constraint custom_oauth_providers_jwks_uri_https check (jwks_uri ~ '^https?://'),
     constraint custom_oauth_providers_oidc_requires_issuer check (provider_type <> 'oidc' or issuer is not null),
-    constraint custom_oauth_providers_oidc_issuer_https check (provider_type <> 'oidc' or issuer like 'https://%'),
+    constraint custom_oauth_providers_oidc_issuer_https check (provider_type <> 'oidc' or issuer ~ '^https?://'),
     constraint custom_oauth_providers_oidc_discovery_url_https
-        check (provider_type <> 'oidc' or discovery_url like 'https://%'),
+        check (provider_type <> 'oidc' or discovery_url ~ '^https?://'),
     constraint custom_oauth_providers_oauth2_requires_endpoints
         check (provider_type <> 'oauth2' or num_nulls(authorization_url, token_url, userinfo_url) = 0)
 );
