@@ -24,6 +24,9 @@ Action = Literal[
     "user_updated_password",
     "token_revoked",
     "token_refreshed",
+    "invite_accepted",
+    "identity_linked",
+    "identity_unlinked",
 ]
 
 LOG_TYPES: Final[Mapping[Action, str]] = {
@@ -40,6 +43,9 @@ LOG_TYPES: Final[Mapping[Action, str]] = {
     "user_updated_password": "user",
     "token_revoked": "token",
     "token_refreshed": "token",
+    "invite_accepted": "account",
+    "identity_linked": "user",
+    "identity_unlinked": "user",
 }
 
 INSERT_ENTRY: Final = """
