@@ -16,6 +16,7 @@ from basalt.auth.pkce import exchange_auth_code
 from basalt.auth.refresh import refresh
 from basalt.auth.tokens import issue_session, session_response
 from basalt.auth.users import User, find_user_by_email, find_user_by_phone, load_user
+from basalt.auth.web3 import grant_by_wallet
 from basalt.http import Response
 
 
@@ -106,4 +107,9 @@ def _weakness(call: Call, password: str) -> dict[str, Any]:
     return {}
 
 
-GRANTS: Final = {"password": sign_in_with_password, "refresh_token": refresh, "pkce": exchange_code}
+GRANTS: Final = {
+    "password": sign_in_with_password,
+    "refresh_token": refresh,
+    "pkce": exchange_code,
+    "web3": grant_by_wallet,
+}
