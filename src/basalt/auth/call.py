@@ -25,6 +25,7 @@ from basalt.auth.parameters import read_parameters
 from basalt.auth.passwords import PasswordHasher
 from basalt.auth.redirects import Redirects
 from basalt.auth.sessions import Device, Session, load_session, why_ended
+from basalt.auth.sso import ServiceProvider
 from basalt.auth.users import Transaction, User, load_user
 from basalt.config import AuthSettings
 from basalt.http import OutgoingClient, Request
@@ -59,6 +60,8 @@ class Auth:
     limits: Limits
     hooks: Hooks
     http: OutgoingClient
+    saml: ServiceProvider | None
+    metadata_http: OutgoingClient
 
     @property
     def issuer(self) -> str:

@@ -20,6 +20,8 @@ from basalt.auth import (
     verify,
 )
 from basalt.auth.generate_link import generate_link
+from basalt.auth.sso import acs, sign_on
+from basalt.auth.sso import admin as sso_admin
 from basalt.http import Route, RouteTable
 
 ROUTES: Final = RouteTable(
@@ -46,5 +48,13 @@ ROUTES: Final = RouteTable(
         Route("PUT", "/admin/users/{user_id}", "admin", admin.update),
         Route("DELETE", "/admin/users/{user_id}", "admin", admin.delete),
         Route("POST", "/admin/generate_link", "admin", generate_link),
+        Route("POST", "/sso", "public", sign_on.sign_on),
+        Route("GET", "/sso/saml/metadata", "public", sign_on.show_metadata),
+        Route("POST", "/sso/saml/acs", "public", acs.consume_assertion),
+        Route("GET", "/admin/sso/providers", "admin", sso_admin.show_providers),
+        Route("POST", "/admin/sso/providers", "admin", sso_admin.add_provider),
+        Route("GET", "/admin/sso/providers/{provider_id}", "admin", sso_admin.show_provider),
+        Route("PUT", "/admin/sso/providers/{provider_id}", "admin", sso_admin.update_provider),
+        Route("DELETE", "/admin/sso/providers/{provider_id}", "admin", sso_admin.remove_provider),
     ]
 )

@@ -13,6 +13,7 @@ from basalt.auth.messages import Messenger
 from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
 from basalt.auth.redirects import Redirects
 from basalt.auth.routes import ROUTES
+from basalt.auth.sso import load_service_provider
 from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.http import OutgoingClient, Request, Response, Route
@@ -43,6 +44,7 @@ class AuthService:
         # A pool of its own: flows send while they hold a connection of the other one.
         self._inbox_pool = open_pool(conninfo, max_size=INBOX_POOL_SIZE, name="auth-inbox")
         self._http = OutgoingClient()
+        self._metadata_http = OutgoingClient(is_guarded=not settings.auth.saml.allow_private_addresses)
         self._passwords = PasswordHasher(rounds=bcrypt_rounds)
         hooks = Hooks(settings.auth.hook, self._http)
         self._auth = Auth(
@@ -56,6 +58,8 @@ class AuthService:
             redirects=Redirects(settings.auth),
             hooks=hooks,
             http=self._http,
+            saml=load_service_provider(settings.auth.saml, base_url),
+            metadata_http=self._metadata_http,
             limits=Limits(settings.auth, header=settings.basalt.client_address_header),
         )
 
@@ -67,6 +71,7 @@ class AuthService:
         await self._pool.close()
         await self._inbox_pool.close()
         await self._http.close()
+        await self._metadata_http.close()
         self._passwords.close()
 
     async def respond(self, request: Request) -> Response:

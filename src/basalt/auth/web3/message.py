@@ -16,21 +16,18 @@ and a server would pass over is refused here: a field twice, and fields that the
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 import orjson
 
 from basalt.auth.errors import AuthError
+from basalt.auth.instants import parse_instant
+from basalt.auth.uris import parse_uri
 
 DOMAIN: Final = re.compile(
     r"(localhost|(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z]{2,})(?::[0-9]{1,5})?"
-)
-# What Go's url.ParseRequestURI takes: an absolute URI or a path, without spaces and broken escapes.
-REQUEST_URI: Final = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:|/)(?:[^\x00-\x20\x7f%]|%[0-9a-fA-F]{2})*")
-INSTANT: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})([.,][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
 FIELDS: Final = frozenset(
     ("URI", "Version", "Chain ID", "Nonce", "Issued At", "Expiration Time", "Not Before", "Request ID")
@@ -79,7 +76,7 @@ def parse_message(raw: str, dialect: Dialect) -> SignedMessage:
     has_statement = bool(lines[3]) and not lines[4]
     fields, resources = _parse_fields(lines, 5 if has_statement else 3, dialect)
     _check_fields(fields, dialect)
-    times = {name: _parse_instant(fields[name]) for name in INSTANTS if name in fields}
+    times = {name: parse_instant(fields[name]) for name in INSTANTS if name in fields}
     issued_at, expires_at, not_before = (times.get(name) for name in INSTANTS)
     uri = parse_uri(fields["URI"])
     assert issued_at is not None
@@ -102,23 +99,6 @@ def parse_message(raw: str, dialect: Dialect) -> SignedMessage:
         request_id=fields.get("Request ID"),
         resources=resources,
     )
-
-
-def parse_uri(text: str) -> SplitResult | None:
-    """
-    >>> parse_uri("https://example.com/a?b#c").netloc
-    'example.com'
-    >>> parse_uri("***") is parse_uri("https://exa mple.com") is parse_uri("https://a:b") is None
-    True
-    """
-    if REQUEST_URI.fullmatch(text) is None:
-        return None
-    try:
-        uri = urlsplit(text)
-        _ = uri.port
-    except ValueError:
-        return None
-    return uri
 
 
 def _parse_head(lines: list[str], dialect: Dialect) -> tuple[str, str]:
@@ -168,7 +148,7 @@ def _check_field(name: str, value: str, dialect: Dialect) -> None:
         raise dialect.problem("URI is not valid")
     if name == "Chain ID" and not dialect.is_chain_id(value):
         raise dialect.problem("Chain ID is not valid")
-    if name in INSTANTS and _parse_instant(value) is None:
+    if name in INSTANTS and parse_instant(value) is None:
         raise dialect.problem(f"{name} is not a valid ISO8601 timestamp")
 
 
@@ -180,20 +160,3 @@ def _check_fields(fields: Mapping[str, str], dialect: Dialect) -> None:
     for name in ("Issued At", "URI"):
         if name not in fields:
             raise dialect.problem(f"{name} is not specified")
-
-
-def _parse_instant(text: str) -> datetime | None:
-    """RFC 3339, as Go reads it: any digits of a second, of which the first six count.
-
-    >>> _parse_instant("2025-01-01T00:00:00.123456789+01:00").isoformat()
-    '2024-12-31T23:00:00.123456+00:00'
-    """
-    found = INSTANT.fullmatch(text)
-    if found is None:
-        return None
-    whole, fraction, zone = found.groups()
-    digits = f".{fraction[1:7]:0<6}" if fraction else ""
-    try:
-        return datetime.fromisoformat(f"{whole}{digits}{zone}").astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
