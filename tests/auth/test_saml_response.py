@@ -13,7 +13,7 @@ from basalt.auth.sso import load_service_provider
 from basalt.auth.sso.metadata import parse_metadata
 from basalt.auth.sso.response import Assertion, read_issuer, verify_response
 from basalt.auth.sso.service_provider import ServiceProvider
-from basalt.auth.sso.xml import SamlError
+from basalt.auth.sso.xml import SamlError, parse_fragment
 from basalt.config import SamlSettings
 from tests.auth.saml import NEXT_KEY, SP_KEY
 from tests.fakes.saml_idp import (
@@ -484,6 +484,7 @@ def test_something_else_may_be_encrypted_and_is_refused() -> None:
 
     for xml, reason in (
         (f'<Assertion xmlns="{SAML}"><x/></Assertion>'.encode(), "it is not signed"),
+        (f'<Response xmlns="{SAMLP}"/>'.encode(), "what is encrypted is no assertion"),
         (
             f'<Assertion xmlns="{SAML}"><Assertion/></Assertion>'.encode(),
             "it does not hold exactly one assertion",
@@ -492,3 +493,24 @@ def test_something_else_may_be_encrypted_and_is_refused() -> None:
         root = a_response(sign=(), change=hide(xml))
         encrypt_assertion(root, SP_KEY.public_key(), {})
         assert refusal(root, sp=ENCRYPTED_SP) == reason
+
+
+def test_an_encrypted_assertion_may_use_the_namespaces_around_it() -> None:
+    """libxmlsec1 encrypts the element as it is written, without what is declared above it."""
+    place = etree.fromstring(f'<saml:x xmlns:saml="{SAML}"/>')
+    assertion = parse_fragment(b'\n<saml:Assertion ID="_1"><saml:Issuer/></saml:Assertion>', place)
+    assert (assertion.tag, assertion.getparent()) == (f"{{{SAML}}}Assertion", None)
+    for data in (
+        b"<saml:a/><saml:a/>",
+        b"text<saml:a/>",
+        b"<saml:a/>text",
+        b"",
+        b"<!-- --><saml:a/>",
+        b"<other:a/>",
+        b"</fragment><fragment>",
+        b"<saml:a/></fragment><!--",
+        b'<!DOCTYPE x [<!ENTITY y "z">]><saml:a/>',
+        b"\xff",
+    ):
+        with pytest.raises(SamlError):
+            parse_fragment(data, place)

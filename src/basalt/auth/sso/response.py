@@ -27,6 +27,7 @@ from basalt.auth.sso.xml import (
     count,
     instant_of,
     only_child,
+    parse_fragment,
     parse_xml,
     text_of,
 )
@@ -117,7 +118,8 @@ def _signed_assertion(
     if assertion.tag == f"{{{SAML}}}EncryptedAssertion":
         if not sp.takes_encrypted:
             raise SamlError("encrypted assertions are not accepted")
-        assertion = parse_xml(decrypt_assertion(assertion, sp.keys, is_authentic=is_authentic))
+        plain = decrypt_assertion(assertion, sp.keys, is_authentic=is_authentic)
+        assertion = parse_fragment(plain, assertion)
         if assertion.tag != f"{{{SAML}}}Assertion":
             raise SamlError("what is encrypted is no assertion")
         _check_structure(assertion)

@@ -44,6 +44,17 @@ def parse_xml(data: bytes) -> etree._Element:
     return root
 
 
+def parse_fragment(data: bytes, place: etree._Element) -> etree._Element:
+    """An element that stood at `place`, where its namespaces may be declared (XML Encryption §4.3.3); as a tree of its
+    own. Raises SamlError."""
+    begin = etree.tostring(etree.Element("fragment", nsmap=place.nsmap)).removesuffix(b"/>")
+    fragment = parse_xml(begin + b">" + data + b"</fragment>")
+    check_plain(fragment)
+    if len(fragment) != 1 or f"{fragment.text or ''}{fragment[0].tail or ''}".strip():
+        raise SamlError("what is encrypted is not one element")
+    return parse_xml(etree.tostring(fragment[0], with_tail=False))
+
+
 def strict_parser() -> etree.XMLParser:
     """A parser for one document: parsers are not shared between threads."""
     return etree.XMLParser(
