@@ -372,7 +372,7 @@ def xsw8(response: etree._Element) -> etree._Element:
 
 
 def encrypt_assertion(root: etree._Element, public_key: rsa.RSAPublicKey, names: dict[str, str]) -> None:
-    """Replace the last element, the assertion, by its encryption (XML Encryption 1.1). `names` choose the algorithms."""
+    """Replace the last element, the assertion, by its encryption (XML Encryption 1.1); `names` are of algorithms."""
     assertion = root[-1]
     plain = etree.tostring(assertion, with_tail=False, method="c14n", exclusive=True)
     method = names.get("data", f"{XENC11}aes256-gcm")

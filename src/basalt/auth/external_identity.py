@@ -36,6 +36,7 @@ from basalt.auth.users import (
 
 __all__ = ["ExternalProfile", "ProviderEmail", "admit_external"]
 
+ATTEMPTS: Final = 4
 REFRESH_IDENTITY: Final = """
 update auth.identities set identity_data = %(data)s, last_sign_in_at = now(), updated_at = now()
 where id = %(id)s
@@ -87,12 +88,7 @@ async def admit_external(
     """The profile's user: found, joined by a verified address, or new. Raises AuthError signup_disabled, user_banned,
     unexpected_failure, the refusal of a hook, and provider_email_needs_verification: before that one the transaction
     is committed, so that the account waits for its confirmation. Call it outside of savepoints."""
-    try:
-        async with tx.transaction():
-            decision, user = await _admit(call, tx, profile, provider)
-    except psycopg.errors.UniqueViolation:
-        # The same person came, or signed up, at the same moment: who is there now?
-        decision, user = await _admit_again(call, tx, profile, provider)
+    decision, user = await _admit(call, tx, profile, provider)
     if user.is_banned or user.is_deleted:
         raise AuthError("user_banned")
     has_address = provider != "web3" and not (email_optional and not decision.email)
@@ -142,7 +138,21 @@ async def confirm_owner(tx: Transaction, user: User) -> None:
 async def _admit(
     call: Call, tx: Transaction, profile: ExternalProfile, provider: str
 ) -> tuple[Decision, User]:
-    """The decision carried out; its `identity_id` is set."""
+    """The decision carried out; its `identity_id` is set. Where the same person came or signed up at the same moment,
+    it is decided again with who is there now."""
+    for attempt in range(ATTEMPTS):
+        try:
+            async with tx.transaction():
+                return await _carry_out(call, tx, profile, provider)
+        except psycopg.errors.UniqueViolation as exc:
+            if attempt == ATTEMPTS - 1:
+                raise AuthError("unexpected_failure", "Database error saving new user") from exc
+    raise AssertionError
+
+
+async def _carry_out(
+    call: Call, tx: Transaction, profile: ExternalProfile, provider: str
+) -> tuple[Decision, User]:
     decision = await decide_linking(call, tx, provider, profile.subject, profile.emails)
     if decision.user is None:
         return await _create(call, tx, profile, provider, decision)
@@ -159,15 +169,6 @@ async def _admit(
     await merge_user_metadata(tx, user, profile.identity_data)
     await set_providers(tx, user)
     return decision, await reload_user(tx, user)
-
-
-async def _admit_again(
-    call: Call, tx: Transaction, profile: ExternalProfile, provider: str
-) -> tuple[Decision, User]:
-    try:
-        return await _admit(call, tx, profile, provider)
-    except psycopg.errors.UniqueViolation as exc:
-        raise AuthError("unexpected_failure", "Database error saving new user") from exc
 
 
 async def _link(
