@@ -27,6 +27,7 @@ from basalt.auth.passwords import PasswordHasher
 from basalt.auth.queries import Rows, load_json, run_in_transaction
 from basalt.auth.redirects import Redirects
 from basalt.auth.sessions import SELECT_SESSION, Device, Session, session_of_json
+from basalt.auth.sso import ServiceProvider
 from basalt.auth.users import SELECT_USER, Transaction, User, user_of_json
 from basalt.config import AuthSettings
 from basalt.http import OutgoingClient, Request
@@ -72,6 +73,8 @@ class Auth:
     http: OutgoingClient
     issuers: Issuers
     custom_issuers: Issuers  # of providers whose addresses were given over the API
+    saml: ServiceProvider | None
+    metadata_http: OutgoingClient
 
     @property
     def issuer(self) -> str:

@@ -23,6 +23,7 @@ from basalt.auth import (
 from basalt.auth.generate_link import generate_link
 from basalt.auth.oauth.routes import OAUTH_ROUTES
 from basalt.auth.oauth_server.routes import OAUTH_SERVER_ROUTES
+from basalt.auth.sso.routes import SSO_ROUTES
 from basalt.http import Route, RouteTable
 
 ROUTES: Final = RouteTable(
@@ -52,5 +53,6 @@ ROUTES: Final = RouteTable(
         Route("POST", "/admin/generate_link", "admin", generate_link),
         *OAUTH_ROUTES,
         *OAUTH_SERVER_ROUTES,
+        *SSO_ROUTES,
     ]
 )

@@ -18,6 +18,7 @@ from basalt.auth.oauth_server.discovery import check_open_to_clients
 from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
 from basalt.auth.redirects import Redirects
 from basalt.auth.routes import ROUTES
+from basalt.auth.sso import load_service_provider
 from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.http import OutgoingClient, Request, Response, Route
@@ -52,6 +53,7 @@ class AuthService:
         self._http = OutgoingClient()
         allows_private = settings.auth.custom_providers.allow_private_addresses
         self._guarded_http = OutgoingClient(is_guarded=not allows_private)
+        self._metadata_http = OutgoingClient(is_guarded=not settings.auth.saml.allow_private_addresses)
         self._passwords = PasswordHasher(rounds=bcrypt_rounds)
         hooks = Hooks(settings.auth.hook, self._http)
         self._auth = Auth(
@@ -68,6 +70,8 @@ class AuthService:
             http=self._http,
             issuers=Issuers(self._http),
             custom_issuers=Issuers(self._guarded_http, allows_plain_http=allows_private),
+            saml=load_service_provider(settings.auth.saml, base_url),
+            metadata_http=self._metadata_http,
             limits=Limits(settings.auth, header=settings.basalt.client_address_header),
         )
 
@@ -84,6 +88,7 @@ class AuthService:
         await self._inbox_pool.close()
         await self._http.close()
         await self._guarded_http.close()
+        await self._metadata_http.close()
         self._passwords.close()
 
     async def respond(self, request: Request) -> Response:

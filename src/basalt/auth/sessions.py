@@ -57,12 +57,17 @@ on conflict on constraint mfa_amr_claims_session_id_authentication_method_pkey
 """
 SELECT_SESSION: Final = """
 select s.id, s.user_id, s.aal::text as aal, s.created_at, s.not_after, s.factor_id, s.oauth_client_id, s.scopes,
-    (select jsonb_agg(jsonb_build_object('method', c.authentication_method,
-            'timestamp', floor(extract(epoch from c.updated_at))::bigint) order by c.updated_at desc)
+    (select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('method', c.authentication_method,
+            'timestamp', floor(extract(epoch from c.updated_at))::bigint,
+            -- which company's provider it was; its users have that one identity
+            'provider', case when c.authentication_method = 'sso/saml' then (
+                select substr(min(i.provider), 5) from auth.identities as i where i.user_id = s.user_id
+                having count(*) = 1 and min(i.provider) like 'sso:%%') end)) order by c.updated_at desc)
         from auth.mfa_amr_claims as c where c.session_id = s.id) as methods
 from auth.sessions as s
 """
 SESSION_BY_ID: Final = SELECT_SESSION + "where s.id = %(id)s"
+LIMIT_SESSION: Final = "update auth.sessions set not_after = %(not_after)s where id = %(id)s"
 DELETE_SESSION: Final = "delete from auth.sessions where id = %(id)s"
 DELETE_OTHER_SESSIONS: Final = "delete from auth.sessions where user_id = %(user_id)s and id <> %(id)s"
 DELETE_SESSIONS: Final = "delete from auth.sessions where user_id = %(user_id)s"

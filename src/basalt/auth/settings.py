@@ -40,8 +40,9 @@ async def show_settings(call: Call) -> Response:
             "mailer_autoconfirm": not settings.email.enable_confirmations,
             "phone_autoconfirm": not settings.sms.enable_confirmations,
             "sms_provider": "",
-            "saml_enabled": False,
-            "saml_private_key_next_configured": False,
+            "saml_enabled": settings.saml.enabled,
+            "saml_private_key_next_configured": settings.saml.enabled
+            and bool(settings.saml.private_key_next),
             "passkeys_enabled": False,
         }
     )

@@ -16,8 +16,10 @@ from basalt.auth.oauth.grant import sign_in_with_id_token
 from basalt.auth.passwords import check_password
 from basalt.auth.pkce import exchange_auth_code
 from basalt.auth.refresh import refresh
+from basalt.auth.sso.session_end import take_session_end
 from basalt.auth.tokens import issue_session, session_response
 from basalt.auth.users import User, find_user_by_email, find_user_by_phone, load_user
+from basalt.auth.web3 import grant_by_wallet
 from basalt.http import Response
 
 
@@ -79,7 +81,8 @@ async def exchange_code(call: Call) -> Response:
         if user is None:
             raise AuthError("flow_state_not_found")
         await record(tx, user, "login", {"provider_type": flow["provider_type"]})
-        session = await issue_session(call, tx, user, flow["authentication_method"])
+        not_after = await take_session_end(tx, flow["id"])
+        session = await issue_session(call, tx, user, flow["authentication_method"], not_after=not_after)
     return session_response(session | _provider_tokens(flow))
 
 
@@ -122,4 +125,5 @@ GRANTS: Final = {
     "refresh_token": refresh,
     "pkce": exchange_code,
     "id_token": sign_in_with_id_token,
+    "web3": grant_by_wallet,
 }

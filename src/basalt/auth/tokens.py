@@ -1,24 +1,29 @@
 """Access tokens, and the answer to every successful sign-in (GoTrue tokens/service.go)."""
 
 import time
+from datetime import datetime
 from typing import Any, Final
 
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
 from basalt.auth.render import render_user
-from basalt.auth.sessions import Method, Session, create_session
+from basalt.auth.sessions import LIMIT_SESSION, Method, Session, create_session
 from basalt.auth.users import Transaction, User, reload_user
 from basalt.http import Response, json_response
 
 NO_STORE: Final = (("cache-control", "no-store"),)  # RFC 6749 §5.1
 
 
-async def issue_session(call: Call, tx: Transaction, user: User, method: Method) -> dict[str, Any]:
+async def issue_session(
+    call: Call, tx: Transaction, user: User, method: Method, *, not_after: datetime | None = None
+) -> dict[str, Any]:
     """Sign the user in: session, refresh token and access token as one AuthSession object. A banned or
-    deleted user gets none, whatever way led here."""
+    deleted user gets none, whatever way led here. `not_after` ends the session, whatever the settings allow."""
     if user.is_banned or user.is_deleted:
         raise AuthError("user_banned")
     session, refresh_token = await create_session(tx, user, method, call.device)
+    if not_after is not None:
+        await tx.execute(LIMIT_SESSION, {"id": session.id, "not_after": not_after})
     return await build_session(call, tx, await reload_user(tx, user), session, refresh_token, method)
 
 

@@ -44,6 +44,7 @@ from basalt.config.postgrest import (
     rest_secret,
 )
 from basalt.config.role_path import NOTHING, RolePath, parse_role_path
+from basalt.config.saml import parse_saml_key
 from basalt.config.settings import (
     ApiSettings,
     BasaltSettings,
@@ -100,6 +101,7 @@ __all__ = [
     "override_rest_settings",
     "parse_key_set",
     "parse_role_path",
+    "parse_saml_key",
     "read_dotenv",
     "rest_secret",
 ]

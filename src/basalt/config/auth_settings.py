@@ -269,7 +269,7 @@ class CustomProviderSettings:
 @dataclass(frozen=True, kw_only=True)
 class WalletSettings:
     enabled: bool = setting(False, "Allow sign-in by a wallet of this chain.")
-    maximum_validity_s: float = setting(600.0, "Longest life of a signed message.", low=1)
+    maximum_validity_s: float = setting(600.0, "Longest life of a signed message.", low=1, high=604800)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +285,9 @@ class SamlSettings:
     private_key_next: str | None = setting(None, "The key that follows it, shown in the metadata already.")
     allow_encrypted_assertions: bool = setting(False, "Take encrypted assertions.")
     relay_state_validity_s: float = setting(120.0, "Life of a sign-on that was begun here.", low=1)
+    allow_private_addresses: bool = setting(
+        False, "Metadata may be fetched from private or loopback addresses, and by plain HTTP."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from basalt.config.postgrest import (
     read_secret_file,
     read_variables,
 )
+from basalt.config.saml import find_saml_problems
 from basalt.config.setting import check_bounds, section_of_mapping
 from basalt.config.settings import (
     ApiSettings,
@@ -59,6 +60,8 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
     project_id = reader.value(str, tree.pop("project_id", project_dir.name), "project_id")
     state_dir = reader.environ.get("BASALT_STATE_DIR")
     reader.leftovers(tree, "")
+    for key, reason in find_saml_problems(sections["auth"].saml):
+        reader.fail(f"auth.saml.{key}", reason)
     sections["basalt"] = reader.complete(sections["basalt"], sections["api"])
     if reader.problems:
         raise ConfigError(reader.problems)
