@@ -24,6 +24,15 @@ Action = Literal[
     "user_updated_password",
     "token_revoked",
     "token_refreshed",
+    "factor_in_progress",
+    "factor_unenrolled",
+    "challenge_created",
+    "verification_attempted",
+    "factor_deleted",
+    "factor_updated",
+    "passkey_created",
+    "passkey_updated",
+    "passkey_deleted",
 ]
 
 LOG_TYPES: Final[Mapping[Action, str]] = {
@@ -40,6 +49,15 @@ LOG_TYPES: Final[Mapping[Action, str]] = {
     "user_updated_password": "user",
     "token_revoked": "token",
     "token_refreshed": "token",
+    "factor_in_progress": "factor",
+    "factor_unenrolled": "factor",
+    "challenge_created": "factor",
+    "verification_attempted": "factor",
+    "factor_deleted": "factor",
+    "factor_updated": "factor",
+    "passkey_created": "user",
+    "passkey_updated": "user",
+    "passkey_deleted": "user",
 }
 
 INSERT_ENTRY: Final = """

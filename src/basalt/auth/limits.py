@@ -12,10 +12,11 @@ from basalt.config import AuthSettings
 from basalt.http import Request
 from basalt.kv import RateLimiter
 
-Kind = Literal["anonymous", "sign_in", "refresh", "otp", "verify"]
+Kind = Literal["anonymous", "sign_in", "refresh", "otp", "verify", "factor", "passkey"]
 
 HOUR_S: Final = 3600.0
 FIVE_MINUTES_S: Final = 300.0
+MINUTE_S: Final = 60.0
 
 
 class Limits:
@@ -29,6 +30,8 @@ class Limits:
             "refresh": (limit.token_refresh, FIVE_MINUTES_S),
             "otp": (limit.sign_in_sign_ups, FIVE_MINUTES_S),
             "verify": (limit.token_verifications, FIVE_MINUTES_S),
+            "factor": (limit.factor, MINUTE_S),
+            "passkey": (limit.passkey, FIVE_MINUTES_S),
         }
 
     def check(self, kind: Kind, request: Request) -> None:

@@ -41,7 +41,7 @@ async def show_settings(call: Call) -> Response:
             "sms_provider": "",
             "saml_enabled": False,
             "saml_private_key_next_configured": False,
-            "passkeys_enabled": False,
+            "passkeys_enabled": settings.passkey.enabled,
         }
     )
 
