@@ -20,6 +20,11 @@ from basalt.auth import (
     verify,
 )
 from basalt.auth.generate_link import generate_link
+from basalt.auth.mfa import admin as mfa_admin
+from basalt.auth.mfa import challenge as mfa_challenge
+from basalt.auth.mfa import enrol as mfa_enrol
+from basalt.auth.mfa import verify as mfa_verify
+from basalt.auth.passkeys import authenticate, manage, register
 from basalt.http import Route, RouteTable
 
 ROUTES: Final = RouteTable(
@@ -46,5 +51,21 @@ ROUTES: Final = RouteTable(
         Route("PUT", "/admin/users/{user_id}", "admin", admin.update),
         Route("DELETE", "/admin/users/{user_id}", "admin", admin.delete),
         Route("POST", "/admin/generate_link", "admin", generate_link),
+        Route("POST", "/factors", "user", mfa_enrol.enrol),
+        Route("DELETE", "/factors/{factor_id}", "user", mfa_enrol.unenrol),
+        Route("POST", "/factors/{factor_id}/challenge", "user", mfa_challenge.challenge),
+        Route("POST", "/factors/{factor_id}/verify", "user", mfa_verify.verify),
+        Route("GET", "/admin/users/{user_id}/factors", "admin", mfa_admin.list_factors),
+        Route("PUT", "/admin/users/{user_id}/factors/{factor_id}", "admin", mfa_admin.update_factor),
+        Route("DELETE", "/admin/users/{user_id}/factors/{factor_id}", "admin", mfa_admin.delete_factor),
+        Route("POST", "/passkeys/authentication/options", "public", authenticate.begin),
+        Route("POST", "/passkeys/authentication/verify", "public", authenticate.finish),
+        Route("POST", "/passkeys/registration/options", "user", register.begin),
+        Route("POST", "/passkeys/registration/verify", "user", register.finish),
+        Route("GET", "/passkeys", "user", manage.list_own),
+        Route("PATCH", "/passkeys/{passkey_id}", "user", manage.rename),
+        Route("DELETE", "/passkeys/{passkey_id}", "user", manage.delete_own),
+        Route("GET", "/admin/users/{user_id}/passkeys", "admin", manage.list_of_user),
+        Route("DELETE", "/admin/users/{user_id}/passkeys/{passkey_id}", "admin", manage.delete_of_user),
     ]
 )
