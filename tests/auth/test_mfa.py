@@ -9,6 +9,9 @@ import jwt
 import pyotp
 import pytest
 
+from basalt.auth import hooks
+from basalt.config import Settings
+from basalt.config.auth_settings import HookSettings
 from tests.auth.conftest import AuthClient, StartAuth
 
 pytestmark = pytest.mark.req("P6")
@@ -597,3 +600,40 @@ async def test_no_secret_of_a_factor_is_shown_or_logged(
     assert not [entry for entry in entries if secret in entry["payload"]]
     assert secret not in capfd.readouterr().err
     assert session["user"]["factors"][0]["id"] == factor["id"]
+
+
+needs_hooks = pytest.mark.skipif(not hasattr(hooks, "__path__"), reason="hooks are not asked yet")
+HOOK = """
+create table public.attempts (user_id uuid, factor_id uuid, factor_type text, valid boolean);
+grant usage on schema public to supabase_auth_admin;
+grant insert on public.attempts to supabase_auth_admin;
+create function public.mfa_hook(event jsonb) returns jsonb language plpgsql as $$
+begin
+    insert into public.attempts select * from jsonb_populate_record(null::public.attempts, event);
+    if (event->>'valid')::boolean then return '{"decision": "continue"}'; end if;
+    return '{"decision": "reject", "message": "that was the last try"}';
+end $$;
+revoke execute on function public.mfa_hook from public;
+grant execute on function public.mfa_hook to supabase_auth_admin;
+"""
+
+
+@needs_hooks
+async def test_a_hook_may_reject_a_verification(
+    start_auth: StartAuth, mfa_settings: Any, base_settings: Settings
+) -> None:
+    hook = HookSettings(uri="pg-functions://postgres/public/mfa_hook")
+    section = replace(base_settings.auth.hook, mfa_verification_attempt=hook)
+    auth = await start_auth(mfa=mfa_settings, hook=section)
+    auth.rows(HOOK)
+    session, factor = await at_aal2(auth)
+    token = session["access_token"]
+    answer = await verify(auth, token, factor, wrong(code_of(factor)))
+    assert answer.error == (403, "mfa_verification_rejected")
+    assert answer.json["msg"] == "that was the last try"
+    assert auth.rows("select 1 from auth.sessions") == []
+    user, told = session["user"]["id"], {"factor_type": "totp"}
+    asked = auth.rows("select user_id::text, factor_id::text, factor_type, valid from public.attempts")
+    assert asked == [
+        {"user_id": user, "factor_id": factor["id"], **told, "valid": valid} for valid in (True, False)
+    ]

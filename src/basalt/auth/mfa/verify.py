@@ -1,9 +1,9 @@
 """`POST /factors/{factor_id}/verify`: the second factor is proven and the session raised to `aal2` (GoTrue mfa.go
 VerifyFactor).
 
-In two transactions. The first finds the challenge and counts the try, before the code is looked at and whatever
-becomes of it. The second, when the code is right, locks the user's sessions, uses the challenge up and issues the
-session; of two requests at once the second finds it used.
+The steps have transactions of their own. The first finds the challenge and counts the try, before the code is looked
+at and whatever becomes of it; then a hook is asked; the last, when the code is right, locks the user's sessions, uses
+the challenge up and issues the session. Of two requests at once the second finds it used.
 """
 
 from collections.abc import Awaitable, Callable
@@ -141,13 +141,13 @@ async def _verify_code(call: Call, attempt: Try, code: str) -> dict[str, Any] | 
         claimed = await tx.execute(CLAIM_STEP, {"factor_id": factor.id, "step": step})
         return None if await claimed.fetchone() else _wrong_code(factor)
 
+    rejected = await _ask_hook(call, factor, is_right=is_right)
+    if rejected is not None:
+        return rejected
+    if not is_right:
+        return _wrong_code(factor)
     async with call.auth.transaction() as tx:
-        rejected = await _ask_hook(call, tx, factor, is_right=is_right)
-        if rejected is not None:
-            return rejected
-        if is_right:
-            return await _finish(call, tx, factor, challenge, factor, keep)
-    return _wrong_code(factor)
+        return await _finish(call, tx, factor, challenge, factor, keep)
 
 
 async def _verify_key(call: Call, attempt: Try, parameters: Parameters) -> dict[str, Any] | AuthError:
@@ -208,8 +208,9 @@ async def _finish(
     return session
 
 
-async def _ask_hook(call: Call, tx: Transaction, factor: Factor, *, is_right: bool) -> AuthError | None:
-    """A hook that rejects ends all sessions of the user, as in GoTrue."""
+async def _ask_hook(call: Call, factor: Factor, *, is_right: bool) -> AuthError | None:
+    """In a transaction of its own, so that a function that counts failures keeps its count. A hook that rejects ends
+    all sessions of the user, as in GoTrue."""
     if not call.auth.hooks.is_enabled("mfa_verification_attempt"):
         return None
     payload = {
@@ -218,10 +219,11 @@ async def _ask_hook(call: Call, tx: Transaction, factor: Factor, *, is_right: bo
         "factor_type": factor.type,
         "valid": is_right,
     }
-    answer = await call.auth.hooks.run(call.request, tx, "mfa_verification_attempt", payload) or {}
-    if answer.get("decision") != "reject":
-        return None
-    await end_sessions(tx, call.user)
+    async with call.auth.transaction() as tx:
+        answer = await call.auth.hooks.run(call.request, tx, "mfa_verification_attempt", payload) or {}
+        if answer.get("decision") != "reject":
+            return None
+        await end_sessions(tx, call.user)
     return AuthError("mfa_verification_rejected", str(answer.get("message") or "") or None)
 
 
