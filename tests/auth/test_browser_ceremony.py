@@ -63,22 +63,26 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str
         yield server, f"http://localhost:{port}"
 
 
-@pytest.fixture
-def page(site: tuple[Server, str], tmp_path: Path) -> Iterator[Page]:
-    """The site in a browser that has an authenticator, with a client of the project at `supabase.client`."""
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     browser = find_browser()
     if browser is None:
         pytest.skip("there is no Chromium: tools/install-test-browser could not install one, try it by hand")
-    server, origin = site
-    profile = tmp_path / "profile"
-    profile.mkdir()
-    with a_page(browser, profile) as page:
+    with a_page(browser, tmp_path_factory.mktemp("browser")) as page:
         page.command("WebAuthn.enable")
-        page.command("WebAuthn.addVirtualAuthenticator", options=AUTHENTICATOR)
-        page.open(f"{origin}/index.html")
-        url, key = json.dumps(server.url), json.dumps(server.publishable_key)
-        page.run(f"window.client = supabase.createClient({url}, {key}), true")
         yield page
+
+
+@pytest.fixture
+def page(tab: Page, site: tuple[Server, str]) -> Iterator[Page]:
+    """The site in a browser with a new authenticator and nobody signed in; `client` speaks to the project."""
+    server, origin = site
+    made = tab.command("WebAuthn.addVirtualAuthenticator", options=AUTHENTICATOR)
+    tab.open(f"{origin}/index.html")
+    url, key = json.dumps(server.url), json.dumps(server.publishable_key)
+    tab.run(f"localStorage.clear(), window.client = supabase.createClient({url}, {key}), true")
+    yield tab
+    tab.command("WebAuthn.removeVirtualAuthenticator", authenticatorId=made["authenticatorId"])
 
 
 def good(page: Page, call: str) -> Any:

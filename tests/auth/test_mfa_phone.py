@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from basalt.auth.messages import Messenger
 from tests.auth.conftest import AuthClient, StartAuth
 
 pytestmark = pytest.mark.req("P6")
@@ -162,6 +163,17 @@ async def test_a_text_goes_by_the_channel_that_was_asked_for(auth: AuthClient) -
     factor_id = await a_factor(auth, token)
     assert (await challenge(auth, token, factor_id, {"channel": "whatsapp", "unknown": 1})).status == 200
     assert auth.inbox(PHONE)[0]["channel"] == "whatsapp"
+
+
+@pytest.mark.skipif(not hasattr(Messenger, "checks_codes_elsewhere"), reason="texts have one template yet")
+async def test_a_factors_text_has_a_template_of_its_own(start_auth: StartAuth, mfa_settings: Any) -> None:
+    phone = replace(mfa_settings.phone, template="Second code: {{ .Code }}", otp_length=8)
+    auth = await start_auth(mfa=replace(mfa_settings, phone=phone))
+    token = await signed_in(auth)
+    await challenge(auth, token, await a_factor(auth, token))
+    code = auth.code(PHONE)
+    assert len(code) == 8
+    assert auth.inbox(PHONE)[0]["body_text"] == f"Second code: {code}"
 
 
 async def test_malformed_challenges_are_told_what_is_wrong(auth: AuthClient) -> None:

@@ -42,12 +42,20 @@ class Page:
                 return result
 
     def open(self, url: str) -> None:
-        """Show a page and wait until it has loaded."""
+        """Show a page and wait until it has loaded, not the one that was there before."""
+        self.run("window.isOld = true")
         self.command("Page.navigate", url=url)
         until = time.monotonic() + START_LIMIT_S
-        while self.run("document.readyState + location.href") != f"complete{url}":
+        while not self._shows(url):
             assert time.monotonic() < until, "the page did not load"
             time.sleep(0.05)
+
+    def _shows(self, url: str) -> bool:
+        try:
+            shown = self.run("!window.isOld && document.readyState + location.href")
+        except AssertionError:  # between two pages there is nothing to run in
+            return False
+        return bool(shown == f"complete{url}")
 
     def run(self, script: str) -> Any:
         """The JSON value of an expression, of what it promises if it is a promise."""
@@ -57,8 +65,9 @@ class Page:
 
 
 @contextmanager
-def a_page(browser: str, profile: Path) -> Iterator[Page]:
-    """A tab of a new browser with a profile of its own."""
+def a_page(browser: str, folder: Path) -> Iterator[Page]:
+    """A tab of a new browser with a profile of its own in `folder`."""
+    profile, messages = folder / "profile", folder / "browser.log"
     options = [
         "--headless=new",
         "--no-sandbox",  # the tests may run as root, where Chromium has no sandbox
@@ -69,22 +78,22 @@ def a_page(browser: str, profile: Path) -> Iterator[Page]:
         f"--user-data-dir={profile}",
         "about:blank",
     ]
-    environ = {**os.environ, "HOME": str(profile)}
-    with (profile.parent / "browser.log").open("wb") as log:
+    environ = {**os.environ, "HOME": str(folder)}
+    with messages.open("wb") as log:
         process = subprocess.Popen([browser, *options], stdout=log, stderr=log, env=environ)
         try:
-            with connect(_tab(process, profile), max_size=None) as connection:
+            with connect(_tab(process, profile, messages), max_size=None) as connection:
                 yield Page(connection)
         finally:
             process.terminate()
             process.wait(START_LIMIT_S)
 
 
-def _tab(process: subprocess.Popen[bytes], profile: Path) -> str:
+def _tab(process: subprocess.Popen[bytes], profile: Path, messages: Path) -> str:
     """The address of the first tab, once the browser has said on which port it listens."""
     announced, until = profile / "DevToolsActivePort", time.monotonic() + START_LIMIT_S
     while not announced.exists() or not announced.read_text():
-        log = (profile.parent / "browser.log").read_text(errors="replace")
+        log = messages.read_text(errors="replace")
         assert process.poll() is None, f"the browser did not start:\n{log}"
         assert time.monotonic() < until, f"the browser is not ready:\n{log}"
         time.sleep(0.05)
