@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: start install test check format bench clean system constraints help
+.PHONY: start install test check format bench clean system browser constraints help
 
 start: $(BIN)/.installed
 	@exec $(BIN)/basalt start apps/$(APP)
@@ -39,7 +39,10 @@ tests/contract/js/node_modules/.installed: tests/contract/js/package-lock.json |
 	@cd tests/contract/js && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
-test: $(BIN)/.installed-test tests/contract/js/node_modules/.installed
+browser:
+	@tools/install-test-browser
+
+test: $(BIN)/.installed-test tests/contract/js/node_modules/.installed browser
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 check: $(BIN)/.installed-test

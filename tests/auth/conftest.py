@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from basalt.access import Authoriser, ProjectKeys, load_project_keys
 from basalt.auth import AuthService
 from basalt.config import Settings, load_settings
+from basalt.config.auth_settings import MfaSettings
 from basalt.http import Headers, Request
 from basalt.postgres import DatabaseAccess
 from tests.fakes.oidc import FakeOidc, fake_oidc
@@ -181,6 +182,18 @@ async def start_auth(database: DatabaseAccess, base_settings: Settings) -> Async
             return AuthClient(service, keys, database, settings)
 
         yield start
+
+
+@pytest.fixture
+def mfa_settings(base_settings: Settings) -> MfaSettings:
+    """Every kind of second factor allowed, texts without a wait."""
+    mfa, on = base_settings.auth.mfa, {"enroll_enabled": True, "verify_enabled": True}
+    return replace(
+        mfa,
+        totp=replace(mfa.totp, **on),
+        phone=replace(mfa.phone, **on, max_frequency_s=0.0),
+        web_authn=replace(mfa.web_authn, **on),
+    )
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 A request comes in at `service`, which finds it in `routes` and checks who calls (`call`). One module per flow
 does the work (`signup`, `sign_in`, `otp`, `verify`, `recover`, `user`, `logout`, `admin`) out of the parts
 that flows share: `users`, `sessions`, `tokens`, `refresh`, `one_time` codes and their way out (`issue`,
-`messages`), `pkce`, `passwords`, `redirects`. What goes wrong is an `AuthError` from the table in `errors`.
+`messages`), `pkce`, `passwords`, `redirects`. Second factors are in `mfa`, passkeys in `passkeys`. What goes
+wrong is an `AuthError` from the table in `errors`.
 """
 
 from basalt.auth.errors import AuthError

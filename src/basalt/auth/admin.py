@@ -81,7 +81,7 @@ class DeleteParameters(msgspec.Struct):
 
 async def get_user(call: Call, user_id: str) -> Response:
     async with call.auth.transaction() as tx:
-        return json_response(render_user(await _named_user(tx, user_id)))
+        return json_response(render_user(await named_user(tx, user_id)))
 
 
 async def create(call: Call) -> Response:
@@ -135,7 +135,7 @@ async def update(call: Call, user_id: str) -> Response:
         check_password(parameters.password, call.settings)
         new_hash = await call.auth.passwords.hash(parameters.password)
     async with call.auth.transaction() as tx:
-        user = await _named_user(tx, user_id)
+        user = await named_user(tx, user_id)
         await _check_free(tx, parameters, user.audience, besides=user)
         if new_hash is not None or until:
             await end_sessions(tx, user)  # before the user's row is locked, as everywhere
@@ -157,7 +157,7 @@ async def delete(call: Call, user_id: str) -> Response:
     if await call.request.body():
         is_soft = (await call.parameters(DeleteParameters)).should_soft_delete
     async with call.auth.transaction() as tx:
-        user = await _named_user(tx, user_id)
+        user = await named_user(tx, user_id)
         await record(tx, call.admin, "user_deleted", _traits(user))
         await end_sessions(tx, user)
         if not is_soft:
@@ -261,7 +261,7 @@ def _checked(parameters: Parameters) -> Parameters:
     return msgspec.structs.replace(parameters, email=email, phone=phone)
 
 
-async def _named_user(tx: Transaction, user_id: str) -> User:
+async def named_user(tx: Transaction, user_id: str) -> User:
     user = await load_user(tx, parse_id(user_id, "user_id must be an UUID", status=404))
     if user is None:
         raise AuthError("user_not_found")

@@ -27,6 +27,15 @@ Action = Literal[
     "invite_accepted",
     "identity_linked",
     "identity_unlinked",
+    "factor_in_progress",
+    "factor_unenrolled",
+    "challenge_created",
+    "verification_attempted",
+    "factor_deleted",
+    "factor_updated",
+    "passkey_created",
+    "passkey_updated",
+    "passkey_deleted",
 ]
 
 LOG_TYPES: Final[Mapping[Action, str]] = {
@@ -46,6 +55,15 @@ LOG_TYPES: Final[Mapping[Action, str]] = {
     "invite_accepted": "account",
     "identity_linked": "user",
     "identity_unlinked": "user",
+    "factor_in_progress": "factor",
+    "factor_unenrolled": "factor",
+    "challenge_created": "factor",
+    "verification_attempted": "factor",
+    "factor_deleted": "factor",
+    "factor_updated": "factor",
+    "passkey_created": "user",
+    "passkey_updated": "user",
+    "passkey_deleted": "user",
 }
 
 INSERT_ENTRY: Final = """

@@ -175,6 +175,13 @@ async def require_user(call: Call) -> None:
     await _load_speaker(call, user_id)
 
 
+def require_not_anonymous(call: Call) -> None:
+    """Raises AuthError no_authorization (403) for a user who has no address or identity yet."""
+    if call.user.is_anonymous:
+        message = "Anonymous user not allowed to perform these actions"
+        raise AuthError("no_authorization", message, status=403)
+
+
 async def require_admin(call: Call) -> None:
     """Only tokens and keys of `service_role` or `supabase_admin`. One that names a session needs that session
     alive."""

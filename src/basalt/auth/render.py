@@ -34,7 +34,7 @@ def render_user(user: User) -> dict[str, Any]:
     if user.phone_change:
         shown["new_phone"] = user.phone_change
     if user.factors:
-        shown["factors"] = [_render_factor(factor) for factor in user.factors]
+        shown["factors"] = [render_factor(factor) for factor in user.factors]
     return shown
 
 
@@ -65,11 +65,15 @@ def _render_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _render_factor(factor: Mapping[str, Any]) -> dict[str, Any]:
+def render_factor(factor: Mapping[str, Any]) -> dict[str, Any]:
+    """GoTrue's factor object (models/factor.go): never a secret or a credential."""
     shown = {name: value for name, value in factor.items() if value or name != "friendly_name"}
     for name in ("created_at", "updated_at", "last_challenged_at"):
         shown[name] = _rendered(factor[name])
     shown["phone"] = factor["phone"] or ""
+    for name in ("web_authn_aaguid", "last_webauthn_challenge_data"):
+        if shown.get(name) is None:
+            shown.pop(name, None)
     return shown
 
 

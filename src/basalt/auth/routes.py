@@ -21,8 +21,10 @@ from basalt.auth import (
     verify,
 )
 from basalt.auth.generate_link import generate_link
+from basalt.auth.mfa.routes import MFA_ROUTES
 from basalt.auth.oauth.routes import OAUTH_ROUTES
 from basalt.auth.oauth_server.routes import OAUTH_SERVER_ROUTES
+from basalt.auth.passkeys.routes import PASSKEY_ROUTES
 from basalt.auth.sso.routes import SSO_ROUTES
 from basalt.http import Route, RouteTable
 
@@ -54,5 +56,7 @@ ROUTES: Final = RouteTable(
         *OAUTH_ROUTES,
         *OAUTH_SERVER_ROUTES,
         *SSO_ROUTES,
+        *MFA_ROUTES,
+        *PASSKEY_ROUTES,
     ]
 )

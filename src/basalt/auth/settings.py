@@ -43,7 +43,7 @@ async def show_settings(call: Call) -> Response:
             "saml_enabled": settings.saml.enabled,
             "saml_private_key_next_configured": settings.saml.enabled
             and bool(settings.saml.private_key_next),
-            "passkeys_enabled": False,
+            "passkeys_enabled": settings.passkey.enabled,
         }
     )
 

@@ -34,7 +34,8 @@ select u.id, u.aud, u.role, u.email, u.is_sso_user, u.encrypted_password, u.emai
     (select jsonb_agg(jsonb_build_object(
             'id', f.id, 'created_at', f.created_at, 'updated_at', f.updated_at, 'status', f.status,
             'friendly_name', f.friendly_name, 'factor_type', f.factor_type, 'phone', f.phone,
-            'last_challenged_at', f.last_challenged_at) order by f.created_at)
+            'last_challenged_at', f.last_challenged_at, 'web_authn_aaguid', f.web_authn_aaguid,
+            'last_webauthn_challenge_data', f.last_webauthn_challenge_data) order by f.created_at)
         from auth.mfa_factors as f where f.user_id = u.id) as factors
 from auth.users as u
 """

@@ -224,7 +224,10 @@ class MfaSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class WebAuthnSettings:
-    rp_id: str | None = setting(None, "Relying party's domain; by default the host of `auth.site_url`.")
+    rp_id: str | None = setting(
+        None,
+        "Relying party's domain; by default the host of `auth.site_url`, `localhost` for a loopback address.",
+    )
     rp_display_name: str | None = setting(None, "Its name as users see it; by default `rp_id`.")
     rp_origins: tuple[str, ...] = setting((), "Origins of the pages; by default that of `auth.site_url`.")
     challenge_expiry_s: float = setting(300.0, "Life of a ceremony.", low=1, high=3600)
