@@ -12,8 +12,21 @@ from basalt.config import AuthSettings
 from basalt.http import Request
 from basalt.kv import RateLimiter
 
-Kind = Literal["anonymous", "sign_in", "refresh", "otp", "verify"]
+Kind = Literal[
+    "anonymous",
+    "sign_in",
+    "refresh",
+    "otp",
+    "verify",
+    "web3",
+    "sso",
+    "saml_assertion",
+    "passkey",
+    "factor",
+    "oauth_client_register",
+]
 
+MINUTE_S: Final = 60.0
 HOUR_S: Final = 3600.0
 FIVE_MINUTES_S: Final = 300.0
 
@@ -29,6 +42,12 @@ class Limits:
             "refresh": (limit.token_refresh, FIVE_MINUTES_S),
             "otp": (limit.sign_in_sign_ups, FIVE_MINUTES_S),
             "verify": (limit.token_verifications, FIVE_MINUTES_S),
+            "web3": (limit.web3, FIVE_MINUTES_S),
+            "sso": (limit.sso, FIVE_MINUTES_S),
+            "saml_assertion": (limit.saml_assertion, FIVE_MINUTES_S),
+            "passkey": (limit.passkey, FIVE_MINUTES_S),
+            "factor": (limit.factor, MINUTE_S),
+            "oauth_client_register": (limit.oauth_client_register, HOUR_S),
         }
 
     def check(self, kind: Kind, request: Request) -> None:
