@@ -36,6 +36,7 @@ from basalt.config.auth_settings import (
 )
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.dotenv import read_dotenv
+from basalt.config.hooks import HttpHook, PostgresHook, parse_hook
 from basalt.config.load import load_settings, load_standalone_settings
 from basalt.config.postgrest import (
     DATABASE_SETTINGS,
@@ -72,6 +73,7 @@ __all__ = [
     "FunctionSettings",
     "HookSettings",
     "HooksSettings",
+    "HttpHook",
     "MailTemplateSettings",
     "MessageBirdSettings",
     "MfaSettings",
@@ -79,6 +81,7 @@ __all__ = [
     "OAuthServerSettings",
     "PasskeySettings",
     "PhoneFactorSettings",
+    "PostgresHook",
     "Problem",
     "RateLimitSettings",
     "RestSettings",
@@ -98,6 +101,7 @@ __all__ = [
     "load_settings",
     "load_standalone_settings",
     "override_rest_settings",
+    "parse_hook",
     "parse_key_set",
     "parse_role_path",
     "read_dotenv",
