@@ -5,11 +5,16 @@ import psycopg_pool
 
 from basalt import observe
 from basalt.access import Authoriser, ProjectKeys
+from basalt.auth.breached import open_breach_list
 from basalt.auth.call import Auth, Call, require_admin, require_user
+from basalt.auth.captcha import Captcha
 from basalt.auth.errors import AuthError, OAuthError, auth_error, render_error, render_oauth_error
 from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
 from basalt.auth.messages import Messenger
+from basalt.auth.new_users import run_new_user_hooks
+from basalt.auth.pace import Pace
+from basalt.auth.password_rules import PasswordRules
 from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
 from basalt.auth.redirects import Redirects
 from basalt.auth.routes import ROUTES
@@ -44,7 +49,9 @@ class AuthService:
         self._inbox_pool = open_pool(conninfo, max_size=INBOX_POOL_SIZE, name="auth-inbox")
         self._http = OutgoingClient()
         self._passwords = PasswordHasher(rounds=bcrypt_rounds)
+        self._captcha = Captcha(settings.auth.captcha, self._http)
         hooks = Hooks(settings.auth.hook, self._http)
+        breached = open_breach_list(settings.auth.breached_passwords, settings.project_dir, self._http)
         self._auth = Auth(
             settings=settings.auth,
             base_url=base_url,
@@ -52,11 +59,13 @@ class AuthService:
             authoriser=authoriser,
             pool=self._pool,
             passwords=self._passwords,
+            password_rules=PasswordRules(settings.auth, breached),
             messages=Messenger(settings.auth, base_url, sender or Inbox(self._inbox_pool), hooks),
             redirects=Redirects(settings.auth),
             hooks=hooks,
             http=self._http,
             limits=Limits(settings.auth, header=settings.basalt.client_address_header),
+            pace=Pace(),
         )
 
     async def open(self) -> None:
@@ -99,7 +108,11 @@ class AuthService:
                 await require_admin(call)
             case _:
                 pass
-        return await route.handler(call, **segments)
+        await self._captcha.check(call, route)
+        response = await route.handler(call, **segments)
+        if call.new_users:
+            await run_new_user_hooks(call)
+        return response
 
 
 def _find_route(request: Request) -> tuple[Route, dict[str, str]]:

@@ -4,6 +4,7 @@ import time
 from typing import Any, Final
 
 from basalt.auth.call import Call
+from basalt.auth.claims import check_claims
 from basalt.auth.errors import AuthError
 from basalt.auth.render import render_user
 from basalt.auth.sessions import Method, Session, create_session
@@ -29,7 +30,7 @@ async def build_session(
     came here, for the `custom_access_token` hook."""
     issued_at = int(time.time())
     expires_at = issued_at + call.settings.jwt_expiry_s
-    claims = {
+    claims: dict[str, Any] = {
         "iss": call.auth.issuer,
         "sub": str(user.id),
         "aud": user.audience,
@@ -45,6 +46,7 @@ async def build_session(
         "session_id": str(session.id),
         "is_anonymous": user.is_anonymous,
     }
+    claims = await _customise(call, tx, user, claims, method)
     return {
         "access_token": call.auth.keys.sign(claims),
         "token_type": "bearer",
@@ -53,6 +55,20 @@ async def build_session(
         "refresh_token": refresh_token,
         "user": render_user(user),
     }
+
+
+async def _customise(
+    call: Call, tx: Transaction, user: User, claims: dict[str, Any], method: Method
+) -> dict[str, Any]:
+    """What `custom_access_token` makes of the claims. Raises AuthError unexpected_failure when a claim that every
+    token has is missing or of another type."""
+    payload = {"user_id": str(user.id), "claims": claims, "authentication_method": method}
+    answer = await call.auth.hooks.run(call.request, tx, "custom_access_token", payload)
+    if answer is None:
+        return claims
+    if "claims" not in answer:
+        raise AuthError("unexpected_failure", "output claims field is missing")
+    return check_claims(answer["claims"])
 
 
 def session_response(session: dict[str, Any]) -> Response:

@@ -196,10 +196,13 @@ class _Reader:
         return replace(basalt, rest=rest)
 
     def check_auth(self, auth: AuthSettings) -> None:
+        """What a single value cannot tell: hooks that lead nowhere, a captcha without its secret."""
         if not auth.enabled:
             return
         for name, reason in find_hook_problems(auth.hook):
             self.fail(f"auth.hook.{name}", reason)
+        if auth.captcha.enabled and not auth.captcha.secret:
+            self.fail("auth.captcha.secret", "a captcha that is enabled needs its secret")
 
     def value(self, hint: Any, raw: Any, path: str, *, unit: str = "") -> Any:
         """`raw` as the type `hint`; strings from the environment are read as TOML would write them."""

@@ -4,7 +4,8 @@ A hook is a Postgres function, called in the flow's transaction (`postgres`), or
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -30,6 +31,7 @@ HookName = Literal[
     "before_user_created",
     "after_user_created",
 ]
+Begin = Callable[[], AbstractAsyncContextManager[Transaction]]
 # What `metadata.name` says (v0hooks.go).
 CONTRACT_NAMES: Final[Mapping[str, str]] = {
     "custom_access_token": "customize-access-token",
@@ -70,11 +72,35 @@ class Hooks:
         AuthError with the hook's own refusal, hook_timeout, hook_timeout_after_retry, hook_payload_…,
         unexpected_failure.
 
-        What a function wrote lives or dies with `tx`: a flow that refuses the caller after such a hook must end its
-        transaction first, so that a hook which counts failures keeps its count."""
+        What a function wrote lives or dies with `tx`; `run_apart` is for hooks whose writes must stay."""
+        target = self._targets.get(name)
+        return None if target is None else await self._run(request, tx, name, target, payload)
+
+    async def run_apart(
+        self, request: Request, begin: Begin, name: HookName, payload: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Like `run`, in a transaction of its own, which is committed even when the hook refuses: a function that
+        counts failures keeps its count. An endpoint is asked without holding a connection."""
         target = self._targets.get(name)
         if target is None:
             return None
+        if isinstance(target, HttpHook):
+            return await self._run(request, None, name, target, payload)
+        async with begin() as tx:
+            try:
+                return await self._run(request, tx, name, target, payload)
+            except AuthError as error:
+                refusal = error
+        raise refusal
+
+    async def _run(
+        self,
+        request: Request,
+        tx: Transaction | None,
+        name: HookName,
+        target: PostgresHook | HttpHook,
+        payload: Mapping[str, Any],
+    ) -> dict[str, Any]:
         started = time.monotonic()
         outcome = "cancelled"
         try:
@@ -83,7 +109,7 @@ class Hooks:
             outcome = "ok"
         except psycopg.Error as error:
             outcome = error.sqlstate or "lost"
-            if tx.broken:
+            if tx is None or tx.broken:
                 raise
             raise AuthError("unexpected_failure", f"Error running hook URI: {describe(target)}") from error
         except AuthError as error:
@@ -101,10 +127,11 @@ class Hooks:
         return answer
 
     async def _ask(
-        self, target: PostgresHook | HttpHook, tx: Transaction, payload: dict[str, Any]
+        self, target: PostgresHook | HttpHook, tx: Transaction | None, payload: dict[str, Any]
     ) -> dict[str, Any]:
         match target:
             case PostgresHook():
+                assert tx is not None
                 return await ask_function(tx, target, payload)
             case HttpHook():
                 return await ask_endpoint(self._http, target, payload)
