@@ -8,6 +8,7 @@ told when to come back.
 import time
 
 MAX_KEYS = 100_000
+ROUNDING_S = 1e-6  # of sums of instants; without it the only one of a limit of one may be refused
 
 
 class RateLimiter:
@@ -37,7 +38,8 @@ class RateLimiter:
         """What `take` would answer, with nothing used."""
         moment = time.monotonic() if now is None else now
         full_at = max(self._full_at.get(key, 0.0), moment) + per_s / limit
-        return full_at - per_s - moment if full_at - moment > per_s else None
+        over_s = full_at - moment - per_s
+        return over_s if over_s > ROUNDING_S else None
 
     def _forget(self, moment: float) -> None:
         self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > moment}
