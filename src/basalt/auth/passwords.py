@@ -21,9 +21,12 @@ from basalt.auth.firebase_scrypt import is_firebase_hash, verify_firebase
 DEFAULT_ROUNDS: Final = 10
 MAX_WAITING: Final = 256  # some ten seconds of hashing on two cores; beyond that an answer comes too late
 MAX_PASSWORD_BYTES: Final = 72  # bcrypt reads no further
-ARGON2_VERSION: Final = 19
 LEAST_ARGON2_KIB: Final = 19 * 1024 * 2  # memory times passes, OWASP's minimum for argon2id
 
+# Version 19 only, without key id and data, as GoTrue takes them.
+ARGON2: Final = re.compile(
+    r"\$argon2id?\$v=19\$m=[0-9]{1,7},t=[0-9]{1,2},p=[0-9]{1,2}\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"
+)
 BCRYPT: Final = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 
 # Cost limits of stored hashes (GoTrue crypto/password.go): a row must not be able to take the machine
@@ -122,14 +125,14 @@ def _bcrypt_within_limits(stored: str) -> bool:
 
 
 def _argon2_within_limits(stored: str) -> bool:
+    if ARGON2.fullmatch(stored) is None:
+        return False
     try:
         cost = argon2.extract_parameters(stored)
-    except argon2.exceptions.InvalidHashError:
+    except (argon2.exceptions.InvalidHashError, ValueError):
         return False
     return (
-        cost.type in (argon2.Type.ID, argon2.Type.I)
-        and cost.version == ARGON2_VERSION
-        and cost.memory_cost <= MAX_ARGON2_MEMORY_KIB
+        cost.memory_cost <= MAX_ARGON2_MEMORY_KIB
         and cost.time_cost <= MAX_ARGON2_TIME
         and cost.parallelism <= MAX_ARGON2_LANES
     )
