@@ -20,7 +20,7 @@ NEW_PASSWORD = "another battery staple"
 
 
 async def test_ghsa_3529_5m8x_rpv3_links_do_not_follow_the_requests_host(start_auth: StartAuth) -> None:
-    """supabase/auth GHSA-3529-5m8x-rpv3: a link in a mail led to the host that the request named."""
+    """supabase/auth GHSA-3529-5m8x-rpv3: X-Forwarded-Host and -Proto chose where the links in mails led."""
     auth = await start_auth(email={"enable_confirmations": True})
     headers = {
         "host": "evil.example",
@@ -70,7 +70,7 @@ async def test_ghsa_3529_5m8x_rpv3_links_do_not_follow_the_requests_host(start_a
 async def test_auth_1974_redirects_are_parsed_whole_before_they_are_matched(
     start_auth: StartAuth, target: str
 ) -> None:
-    """supabase/auth #1974: a glob of the allow-list matched a URL that browsers read differently."""
+    """supabase/auth #1974, as design.md has it: redirects match an allow-list after full parsing."""
     auth = await start_auth(additional_redirect_urls=("https://app.example.com/**",))
     await auth.a_user()
     answer = await auth.post(f"/recover?redirect_to={quote(target, safe='')}", {"email": "ada@example.com"})
@@ -83,10 +83,11 @@ async def test_auth_1974_redirects_are_parsed_whole_before_they_are_matched(
         assert location.hostname == urlsplit(auth.settings.auth.site_url).hostname
 
 
-async def test_cve_2026_31813_only_tokens_of_our_own_keys_and_algorithms_are_taken(
+async def test_cve_2026_31813_a_token_names_neither_its_own_key_nor_its_algorithm(
     start_auth: StartAuth,
 ) -> None:
-    """supabase/auth CVE-2026-31813: a token was taken whose issuer or algorithm its sender had chosen."""
+    """supabase/auth CVE-2026-31813: an ID token was checked by the keys of the issuer that it named itself. Here the
+    same for access tokens; ID tokens are tested with their grant."""
     auth = await start_auth(jwt_algorithm="ES256")
     await auth.a_user()
     token = (await auth.sign_in())["access_token"]
@@ -133,7 +134,7 @@ def _hs256(claims: dict[str, Any], secret: bytes, headers: dict[str, Any]) -> st
 async def test_auth_2612_a_one_time_token_is_good_for_one_of_many_requests_at_once(
     start_auth: StartAuth,
 ) -> None:
-    """supabase/auth #2612: what may be used once was used by two requests that came together."""
+    """supabase/auth #2612, as design.md has it: one-time things are consumed by one statement."""
     auth = await start_auth(email={"enable_confirmations": True})
     await auth.a_user()
     for target, verify_as in (("/recover", "recovery"), ("/magiclink", "magiclink")):
@@ -152,8 +153,8 @@ async def test_auth_2612_a_one_time_token_is_good_for_one_of_many_requests_at_on
     assert sorted(answer.status for answer in exchanged) == [200] + [404] * 7
 
 
-async def test_auth_2642_a_new_password_or_address_voids_what_was_outstanding(auth: AuthClient) -> None:
-    """supabase/auth #2642: a recovery link that was sent before a change still worked after it."""
+async def test_auth_2757_a_change_by_an_admin_voids_what_was_outstanding(auth: AuthClient) -> None:
+    """supabase/auth #2757: recovery links and codes outlived a change that an administrator made."""
     user = await auth.a_user()
     path = f"/admin/users/{user['id']}"
     changes: list[dict[str, Any]] = [{"password": NEW_PASSWORD}, {"email": "new@example.com"}]
@@ -170,9 +171,10 @@ async def test_auth_2642_a_new_password_or_address_voids_what_was_outstanding(au
             assert (await auth.post("/verify", proof)).error == (403, "otp_expired")
 
 
-async def test_auth_2642_a_users_own_new_password_ends_other_sessions_and_outstanding_links(
+async def test_auth_1489_and_797_a_new_password_ends_other_sessions_and_outstanding_links(
     auth: AuthClient,
 ) -> None:
+    """supabase/auth #1489, #797: who knew the old password kept a session, or a link to get one."""
     await auth.a_user()
     thief, own = await auth.sign_in(), await auth.sign_in()
     await auth.post("/recover", {"email": "ada@example.com"})
@@ -190,6 +192,7 @@ async def test_auth_2642_a_users_own_new_password_ends_other_sessions_and_outsta
 async def test_auth_2642_a_ban_or_deletion_ends_sessions_and_codes_at_once(
     auth: AuthClient, how: str
 ) -> None:
+    """supabase/auth #2642: the access token of a banned user was good until it expired."""
     user = await auth.a_user()
     session = await auth.sign_in()
     await auth.post("/otp", {"email": "ada@example.com"})

@@ -189,7 +189,7 @@ async def _apply(tx: Transaction, user: User, parameters: Parameters, new_hash: 
     if changes_address or new_hash is not None:
         await clear_tokens(
             tx, user
-        )  # what was sent to the old address or under the old password (auth #2642)
+        )  # what was sent to the old address or under the old password (auth #2757)
     await _confirm(tx, user, parameters)
     if (parameters.email and parameters.email_confirm) or (parameters.phone and parameters.phone_confirm):
         await tx.execute(SET_PERMANENT, {"id": user.id})
