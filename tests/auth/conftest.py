@@ -62,6 +62,7 @@ class AuthClient:
         *,
         token: str | None = None,
         headers: dict[str, str] | None = None,
+        client_ip: str = "127.0.0.1",
     ) -> Answer:
         """`target` is path and query; a body of bytes goes as it is."""
         path, _, query = target.partition("?")
@@ -76,6 +77,7 @@ class AuthClient:
             query_string=query.encode(),
             headers=Headers([(name.encode(), value.encode("latin-1")) for name, value in given.items()]),
             base_url=self.settings.api_url,
+            client_ip=client_ip,
             request_id="test-request",
             receive=_receive(content),
         )

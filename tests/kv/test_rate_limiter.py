@@ -35,3 +35,19 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1000):
         limiter.take(str(number), 10, 60, now=5.0)
     assert len(limiter._full_at) <= 100
+
+
+def test_a_limit_of_one_lets_one_through_at_any_instant() -> None:
+    limiter = RateLimiter()
+    for number in range(1000):
+        now = 11_111.1 + number / 7
+        assert limiter.take(f"key {number}", 1, 3600.0, now=now) is None
+        assert limiter.take(f"key {number}", 1, 3600.0, now=now) is not None
+
+
+def test_looking_uses_nothing() -> None:
+    limiter = RateLimiter()
+    for _ in range(5):
+        assert limiter.wait_s("a", 1, 60.0, now=100.0) is None
+    assert limiter.take("a", 1, 60.0, now=100.0) is None
+    assert limiter.wait_s("a", 1, 60.0, now=100.0) == 60.0

@@ -7,7 +7,8 @@ that flows share: `users`, `sessions`, `tokens`, `refresh`, `one_time` codes and
 wrong is an `AuthError` from the table in `errors`.
 """
 
+from basalt.auth.bloom import build_bloom_file
 from basalt.auth.errors import AuthError
 from basalt.auth.service import AuthService
 
-__all__ = ["AuthError", "AuthService"]
+__all__ = ["AuthError", "AuthService", "build_bloom_file"]

@@ -15,7 +15,7 @@ from basalt.auth.bans import banned_until
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
 from basalt.auth.one_time import clear_tokens
-from basalt.auth.passwords import check_password, is_known_hash
+from basalt.auth.passwords import is_known_hash
 from basalt.auth.render import render_user
 from basalt.auth.sessions import end_sessions
 from basalt.auth.users import (
@@ -132,7 +132,7 @@ async def update(call: Call, user_id: str) -> Response:
     until = banned_until(parameters.ban_duration)
     new_hash = None
     if parameters.password is not None:
-        check_password(parameters.password, call.settings)
+        await call.auth.password_rules.check(parameters.password)
         new_hash = await call.auth.passwords.hash(parameters.password)
     async with call.auth.transaction() as tx:
         user = await named_user(tx, user_id)
@@ -189,7 +189,7 @@ async def _apply(tx: Transaction, user: User, parameters: Parameters, new_hash: 
     if changes_address or new_hash is not None:
         await clear_tokens(
             tx, user
-        )  # what was sent to the old address or under the old password (auth #2642)
+        )  # what was sent to the old address or under the old password (auth #2757)
     await _confirm(tx, user, parameters)
     if (parameters.email and parameters.email_confirm) or (parameters.phone and parameters.phone_confirm):
         await tx.execute(SET_PERMANENT, {"id": user.id})
@@ -243,7 +243,9 @@ async def _password_hash(call: Call, parameters: Parameters) -> str:
         raise AuthError("validation_failed", "Only a password or a password hash should be provided")
     if parameters.password_hash:
         if not is_known_hash(parameters.password_hash):
-            raise AuthError("validation_failed", "The password hash must be a bcrypt or argon2 hash")
+            raise AuthError(
+                "validation_failed", "The password hash must be a bcrypt, argon2 or Firebase scrypt hash"
+            )
         return parameters.password_hash
     if not parameters.password:
         return ""

@@ -22,7 +22,9 @@ from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
 from basalt.auth.messages import Messenger
 from basalt.auth.oauth.issuers import Issuers
+from basalt.auth.pace import Pace
 from basalt.auth.parameters import read_parameters
+from basalt.auth.password_rules import PasswordRules
 from basalt.auth.passwords import PasswordHasher
 from basalt.auth.queries import Rows, load_json, run_in_transaction
 from basalt.auth.redirects import Redirects
@@ -66,9 +68,11 @@ class Auth:
     pool: AsyncConnectionPool[Transaction]
     lanes: LanePool
     passwords: PasswordHasher
+    password_rules: PasswordRules
     messages: Messenger
     redirects: Redirects
     limits: Limits
+    pace: Pace
     hooks: Hooks
     http: OutgoingClient
     issuers: Issuers
@@ -98,13 +102,14 @@ class Auth:
 @dataclass(slots=True)
 class Call:
     """A request on its way through a flow. `user` and `session` are there on routes for users, `claims` also
-    for admins."""
+    for admins; `new_users` were made on the way, for the hook that is told of them."""
 
     auth: Auth
     request: Request
     claims: Mapping[str, Any] = field(default_factory=dict)
     signed_in: User | None = None
     session: Session | None = None
+    new_users: list[UUID] = field(default_factory=list)
     _query: dict[str, str] | None = None
 
     @property

@@ -4,6 +4,7 @@ Codes, statuses and messages are GoTrue's (`internal/api/apierrors/errorcode.go`
 several statuses there; the table holds the usual one and a flow names another where GoTrue does.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
@@ -130,6 +131,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     ),
     "too_many_passkeys": (422, "Maximum number of passkeys reached"),
     "unavailable": (503, "The database is not available, please retry after a moment"),
+    "unknown": (400, "The project's own code refused this"),
     "unexpected_audience": (400, "Unacceptable audience in id_token"),
     "unexpected_failure": (500, "Unexpected failure, please check server logs for more information"),
     "user_already_exists": (422, "User already registered"),
@@ -152,6 +154,8 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
 SHOWN_SQLSTATES: Final = frozenset(
     {"P0001", "23000", "23001", "23502", "23503", "23505", "23514", "23P01"},
 )
+# `raise sqlstate 'PT403'` chooses the status, as in PostgREST.
+STATUS_SQLSTATE: Final = re.compile(r"PT([45][0-9]{2})")
 
 
 class AuthError(BasaltError):
@@ -210,7 +214,7 @@ def render_error(error: AuthError, headers: Headers, request_id: str) -> Respons
     else:
         raised = _shown_database_error(error.__cause__) if error.status == 500 else None
         if raised is not None:
-            return json_response(raised, 500, extra)
+            return json_response(raised, _shown_status(raised["code"]), extra)
         body = {"code": error.status, "error_code": error.code, "msg": error.message}
         if error.status >= 500 and request_id:
             body["error_id"] = request_id
@@ -230,7 +234,9 @@ def _wants_named_codes(headers: Headers) -> bool:
 
 
 def _shown_database_error(cause: BaseException | None) -> dict[str, Any] | None:
-    if not isinstance(cause, psycopg.Error) or cause.sqlstate not in SHOWN_SQLSTATES:
+    if not isinstance(cause, psycopg.Error) or cause.sqlstate is None:
+        return None
+    if cause.sqlstate not in SHOWN_SQLSTATES and STATUS_SQLSTATE.fullmatch(cause.sqlstate) is None:
         return None
     diagnostics = cause.diag
     body: dict[str, Any] = {"code": cause.sqlstate, "message": diagnostics.message_primary or ""}
@@ -239,3 +245,7 @@ def _shown_database_error(cause: BaseException | None) -> dict[str, Any] | None:
     if diagnostics.message_detail and not diagnostics.message_detail.startswith("Failing row contains"):
         body["detail"] = diagnostics.message_detail
     return body
+
+
+def _shown_status(sqlstate: str) -> int:
+    return int(sqlstate[2:]) if STATUS_SQLSTATE.fullmatch(sqlstate) else 500

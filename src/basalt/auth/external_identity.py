@@ -18,7 +18,7 @@ from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
 from basalt.auth.issue import send_confirmation
 from basalt.auth.linking import SSO_PREFIX, Decision, ProviderEmail, decide_linking
-from basalt.auth.new_users import admit_user, tell_of_new_user
+from basalt.auth.new_users import admit_user
 from basalt.auth.one_time import clear_tokens
 from basalt.auth.sessions import end_sessions
 from basalt.auth.users import (
@@ -97,8 +97,6 @@ async def admit_external(
     else:
         assert decision.identity_id is not None
         await _prove(call, tx, user, profile, provider, decision)
-    if decision.kind == "create":
-        await tell_of_new_user(call, tx, await reload_user(tx, user))
     return await reload_user(tx, user)
 
 
@@ -217,8 +215,6 @@ async def _prove(
         await send_confirmation(call, tx, user)
     if call.settings.email.allow_unverified_sign_ins:
         return
-    if decision.kind == "create":
-        await tell_of_new_user(call, tx, await reload_user(tx, user))
     await tx.commit()
     what_next = (
         f"A confirmation email has been sent to your {provider} email"

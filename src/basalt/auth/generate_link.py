@@ -11,7 +11,6 @@ from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
 from basalt.auth.messages import Ticket
 from basalt.auth.one_time import Purpose, TokenType, hash_code, new_code, store_code, store_token
-from basalt.auth.passwords import check_password
 from basalt.auth.render import render_user
 from basalt.auth.signup import SignUp, register_for_admin
 from basalt.auth.users import (
@@ -145,5 +144,5 @@ async def _password_hash(call: Call, parameters: Parameters) -> str:
         return ""
     if not parameters.password:
         raise AuthError("validation_failed", "Signup requires a valid password")
-    check_password(parameters.password, call.settings)
+    await call.auth.password_rules.check(parameters.password)
     return await call.auth.passwords.hash(parameters.password)

@@ -9,7 +9,7 @@ from typing import Literal
 from basalt.auth.addresses import phone_digits
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
-from basalt.auth.messages import Channel, Ticket
+from basalt.auth.messages import Channel, MailKind, Ticket
 from basalt.auth.one_time import PKCE_PREFIX, TokenType, hash_code, new_code, store_code
 from basalt.auth.users import Transaction, User, reload_user
 
@@ -24,15 +24,13 @@ async def send_confirmation(call: Call, tx: Transaction, user: User, *, is_pkce:
         {"confirmation_token": (user.email, ticket.token_hash)},
         max_frequency_s=call.settings.email.max_frequency_s,
     )
-    await call.auth.messages.mail(
-        call.request, tx, "confirmation", user, user.email, ticket, call.redirect_to
-    )
+    await _mail(call, tx, "confirmation", user, user.email, ticket)
 
 
 async def send_invitation(call: Call, tx: Transaction, user: User) -> None:
     ticket = _ticket(call, user.email, "invite")
     await store_code(tx, user, "invitation", {"confirmation_token": (user.email, ticket.token_hash)})
-    await call.auth.messages.mail(call.request, tx, "invite", user, user.email, ticket, call.redirect_to)
+    await _mail(call, tx, "invite", user, user.email, ticket)
 
 
 async def send_recovery(
@@ -53,7 +51,7 @@ async def send_recovery(
         {"recovery_token": (user.email, ticket.token_hash)},
         max_frequency_s=call.settings.email.max_frequency_s,
     )
-    await call.auth.messages.mail(call.request, tx, kind, user, user.email, ticket, call.redirect_to)
+    await _mail(call, tx, kind, user, user.email, ticket)
 
 
 async def send_reauthentication(call: Call, tx: Transaction, user: User) -> None:
@@ -65,9 +63,7 @@ async def send_reauthentication(call: Call, tx: Transaction, user: User) -> None
         {"reauthentication_token": (user.email, ticket.token_hash)},
         max_frequency_s=call.settings.email.max_frequency_s,
     )
-    await call.auth.messages.mail(
-        call.request, tx, "reauthentication", user, user.email, ticket, call.redirect_to
-    )
+    await _mail(call, tx, "reauthentication", user, user.email, ticket)
 
 
 async def send_email_change(
@@ -91,11 +87,9 @@ async def send_email_change(
         current_hash=current.token_hash if current else "",
     )
     changing = await reload_user(tx, user)
-    await call.auth.messages.mail(call.request, tx, "email_change", changing, email, new, call.redirect_to)
+    await _mail(call, tx, "email_change", changing, email, new)
     if current is not None:
-        await call.auth.messages.mail(
-            call.request, tx, "email_change", changing, user.email, current, call.redirect_to
-        )
+        await _mail(call, tx, "email_change", changing, user.email, current)
 
 
 async def send_phone_code(
@@ -132,6 +126,7 @@ async def send_phone_code(
         raise
     if fixed is not None:
         return "test-otp"
+    call.auth.limits.check_sending("sms", phone)
     await call.auth.messages.text(call.request, tx, purpose, user, phone, code, channel)
     return None
 
@@ -151,6 +146,12 @@ def check_channel(channel: str) -> Channel:
     if channel == "whatsapp":
         return "whatsapp"
     raise AuthError("validation_failed", "Invalid channel, supported values are 'sms' or 'whatsapp'.")
+
+
+async def _mail(call: Call, tx: Transaction, kind: MailKind, user: User, to: str, ticket: Ticket) -> None:
+    """Only what is really sent counts against the limits: the code is stored by now, so it was not too soon."""
+    call.auth.limits.check_sending("email", to)
+    await call.auth.messages.mail(call.request, tx, kind, user, to, ticket, call.redirect_to)
 
 
 def _ticket(call: Call, address: str, verify_as: str, *, is_pkce: bool = False) -> Ticket:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
 from basalt.auth.errors import AuthError
-from basalt.auth.users import Transaction, User
+from basalt.auth.users import Transaction, User, load_user, lock_user
 
 TokenType = Literal[
     "confirmation_token",
@@ -136,6 +136,11 @@ where t.user_id = %(user_id)s and t.token_type::text = any (%(token_types)s)
 on conflict (user_id, token_type) do update set attempts = a.attempts + 1, counted_at = now()
 returning token_type, attempts
 """
+OWNERS_OF_ADDRESS: Final = """
+select distinct user_id from auth.one_time_tokens
+where relates_to = %(address)s and token_type::text = any (%(token_types)s)
+order by user_id
+"""
 FORGET_ATTEMPTS: Final = """
 delete from basalt.code_attempts where user_id = %(user_id)s and token_type = any (%(token_types)s)
 """
@@ -243,6 +248,17 @@ async def count_wrong_code(tx: Transaction, user: User, token_types: Sequence[To
         await tx.execute(CLEAR_TOKENS_OF_TYPES, parameters)
         await tx.execute(CLEAR_IN_USER, parameters)
         await tx.execute(FORGET_ATTEMPTS, parameters)
+
+
+async def count_wrong_code_at(tx: Transaction, address: str, token_types: Sequence[TokenType]) -> None:
+    """Count a wrong code against everybody who has one outstanding at an address. Several users may be changing to the
+    same one, and a guess is good for the code of any."""
+    parameters = {"address": address.lower(), "token_types": list(token_types)}
+    owners = await (await tx.execute(OWNERS_OF_ADDRESS, parameters)).fetchall()
+    for owner in owners:
+        user = await load_user(tx, owner["user_id"])
+        if user is not None:
+            await count_wrong_code(tx, await lock_user(tx, user), token_types)
 
 
 async def forget_attempts(tx: Transaction, user: User, token_types: Sequence[TokenType]) -> None:

@@ -1,8 +1,8 @@
-"""Password hashing off the event loop, and the rules a new password must meet.
+"""Password hashing off the event loop.
 
-New hashes are bcrypt at GoTrue's cost. Verifying also takes argon2 and whatever PostgreSQL's `crypt(…,
-gen_salt('bf'))` makes, so that seeded and imported users sign in. As many hashes run at once as there are
-threads; the rest wait in line.
+New hashes are bcrypt at GoTrue's cost. Verifying also takes argon2, Firebase's scrypt and whatever PostgreSQL's
+`crypt(…, gen_salt('bf'))` makes, so that seeded and imported users sign in; at the first sign-in some of them are
+made anew. As many hashes run at once as there are threads; the rest wait in line.
 """
 
 import asyncio
@@ -16,23 +16,17 @@ import argon2
 import bcrypt
 
 from basalt.auth.errors import AuthError
-from basalt.config import AuthSettings
+from basalt.auth.firebase_scrypt import is_firebase_hash, verify_firebase
 
 DEFAULT_ROUNDS: Final = 10
 MAX_WAITING: Final = 256  # some ten seconds of hashing on two cores; beyond that an answer comes too late
 MAX_PASSWORD_BYTES: Final = 72  # bcrypt reads no further
+LEAST_ARGON2_KIB: Final = 19 * 1024 * 2  # memory times passes, OWASP's minimum for argon2id
 
-LOWER: Final = "abcdefghijklmnopqrstuvwxyz"
-UPPER: Final = LOWER.upper()
-DIGITS: Final = "0123456789"
-SYMBOLS: Final = "!@#$%^&*()_+-=[]{};'\\:\"|<>?,./`~"
-REQUIRED_CHARACTERS: Final[dict[str, tuple[str, ...]]] = {
-    "": (),
-    "letters_digits": (LOWER + UPPER, DIGITS),
-    "lower_upper_letters_digits": (LOWER, UPPER, DIGITS),
-    "lower_upper_letters_digits_symbols": (LOWER, UPPER, DIGITS, SYMBOLS),
-}
-
+# Version 19 only, without key id and data, as GoTrue takes them.
+ARGON2: Final = re.compile(
+    r"\$argon2id?\$v=19\$m=[0-9]{1,7},t=[0-9]{1,2},p=[0-9]{1,2}\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"
+)
 BCRYPT: Final = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 
 # Cost limits of stored hashes (GoTrue crypto/password.go): a row must not be able to take the machine
@@ -58,7 +52,7 @@ class PasswordHasher:
         self._nobody = bcrypt.hashpw(os.urandom(16).hex().encode(), bcrypt.gensalt(rounds)).decode()
 
     async def hash(self, password: str) -> str:
-        """A bcrypt hash. The password must have passed `check_password`."""
+        """A bcrypt hash. The password must have passed `PasswordRules.check`."""
         return await self._run(_hash_bcrypt, password, self._rounds)
 
     async def verify(self, password: str, stored: str | None) -> bool:
@@ -67,6 +61,18 @@ class PasswordHasher:
             await self._run(_verify, password, self._nobody)
             return False
         return await self._run(_verify, password, stored)
+
+    def is_outdated(self, password: str, stored: str) -> bool:
+        """Whether a hash that was just verified is to be made anew: another kind or another cost than ours, so that
+        every account costs the same. GoTrue means to do so for bcrypt (user.go Authenticate); argon2 stays unless it
+        is too cheap, and so does what bcrypt could not hold."""
+        if len(password.encode()) > MAX_PASSWORD_BYTES:
+            return False
+        if stored.startswith("$argon2"):
+            cost = argon2.extract_parameters(stored)
+            return cost.memory_cost * cost.time_cost < LEAST_ARGON2_KIB
+        found = BCRYPT.fullmatch(stored)
+        return found is None or int(found[1]) != self._rounds
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -83,29 +89,12 @@ class PasswordHasher:
             self._waiting -= 1
 
 
-def check_password(password: str, settings: AuthSettings) -> None:
-    """Raises AuthError weak_password with every reason, validation_failed when too long for bcrypt."""
-    size = len(password.encode())
-    if size > MAX_PASSWORD_BYTES:
-        raise AuthError(
-            "validation_failed", f"Password cannot be longer than {MAX_PASSWORD_BYTES} characters"
-        )
-    messages, reasons = [], []
-    if size < settings.minimum_password_length:
-        reasons.append("length")
-        messages.append(f"Password should be at least {settings.minimum_password_length} characters.")
-    required = REQUIRED_CHARACTERS[settings.password_requirements]
-    if any(not set(password) & set(characters) for characters in required):
-        reasons.append("characters")
-        messages.append(f"Password should contain at least one character of each: {', '.join(required)}.")
-    if reasons:
-        raise AuthError("weak_password", " ".join(messages), reasons=reasons)
-
-
 def is_known_hash(stored: str) -> bool:
     """Whether an imported hash is one that `PasswordHasher.verify` can check."""
     if stored.startswith("$argon2"):
         return _argon2_within_limits(stored)
+    if stored.startswith("$fbscrypt"):
+        return is_firebase_hash(stored)
     return _bcrypt_within_limits(stored)
 
 
@@ -116,6 +105,8 @@ def _hash_bcrypt(password: str, rounds: int) -> str:
 def _verify(password: str, stored: str) -> bool:
     if stored.startswith("$argon2"):
         return _argon2_within_limits(stored) and _verify_argon2(password, stored)
+    if stored.startswith("$fbscrypt"):
+        return verify_firebase(password, stored)
     if not _bcrypt_within_limits(stored):
         return False
     return bcrypt.checkpw(password.encode()[:MAX_PASSWORD_BYTES], stored.encode())
@@ -134,13 +125,14 @@ def _bcrypt_within_limits(stored: str) -> bool:
 
 
 def _argon2_within_limits(stored: str) -> bool:
+    if ARGON2.fullmatch(stored) is None:
+        return False
     try:
         cost = argon2.extract_parameters(stored)
-    except argon2.exceptions.InvalidHashError:
+    except (argon2.exceptions.InvalidHashError, ValueError):
         return False
     return (
-        cost.type in (argon2.Type.ID, argon2.Type.I)
-        and cost.memory_cost <= MAX_ARGON2_MEMORY_KIB
+        cost.memory_cost <= MAX_ARGON2_MEMORY_KIB
         and cost.time_cost <= MAX_ARGON2_TIME
         and cost.parallelism <= MAX_ARGON2_LANES
     )

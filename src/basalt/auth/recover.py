@@ -19,6 +19,7 @@ from basalt.auth.issue import (
     send_reauthentication,
     send_recovery,
 )
+from basalt.auth.limits import Way
 from basalt.auth.pkce import check_challenge, keep_flow
 from basalt.auth.users import Transaction, User, find_user_by_email, find_user_by_phone
 from basalt.http import Response, json_response
@@ -50,9 +51,13 @@ async def send_recovery_mail(call: Call) -> Response:
         raise AuthError("validation_failed", "Password recovery requires an email")
     email = normalise_email(parameters.email)
     is_pkce = check_challenge(parameters.code_challenge, parameters.code_challenge_method)
-    async with call.auth.transaction() as tx:
+    async with call.auth.pace.keep("recover") as work, call.auth.transaction() as tx:
         user = await find_user_by_email(tx, email, call.audience)
-        if user is not None:
+        if user is None:
+            work.is_decoy = True
+            frequency_s = call.settings.email.max_frequency_s
+            call.auth.limits.pretend_sending("email", email, "recovery", frequency_s)
+        else:
             if is_pkce:
                 await keep_flow(
                     tx,
@@ -72,10 +77,16 @@ async def resend(call: Call) -> Response:
     call.auth.limits.check("otp", call.request)
     parameters = _checked(call, await call.parameters(ResendParameters))
     message_id = None
-    async with call.auth.transaction() as tx:
+    way: Way = "email" if parameters.email else "sms"
+    async with call.auth.pace.keep(f"resend:{parameters.type}") as work, call.auth.transaction() as tx:
         user = await _find(call, tx, parameters)
         if user is not None and _is_open(user, parameters.type):
             message_id = await _send_again(call, tx, user, parameters)
+        else:
+            work.is_decoy = True
+            section = call.settings.email if parameters.email else call.settings.sms
+            address = parameters.email or parameters.phone
+            call.auth.limits.pretend_sending(way, address, parameters.type, section.max_frequency_s)
     return json_response({"message_id": message_id} if message_id else {})
 
 

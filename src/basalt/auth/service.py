@@ -7,14 +7,19 @@ import psycopg_pool
 
 from basalt import observe
 from basalt.access import Authoriser, ProjectKeys
+from basalt.auth.breached import open_breach_list
 from basalt.auth.call import Auth, Call, require_admin, require_user
+from basalt.auth.captcha import Captcha
 from basalt.auth.cleanup import keep_clean
 from basalt.auth.errors import AuthError, OAuthError, auth_error, render_error, render_oauth_error
 from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
 from basalt.auth.messages import Messenger
+from basalt.auth.new_users import run_new_user_hooks
 from basalt.auth.oauth.issuers import Issuers
 from basalt.auth.oauth_server.discovery import check_open_to_clients
+from basalt.auth.pace import Pace
+from basalt.auth.password_rules import PasswordRules
 from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
 from basalt.auth.redirects import Redirects
 from basalt.auth.routes import ROUTES
@@ -55,7 +60,9 @@ class AuthService:
         self._guarded_http = OutgoingClient(is_guarded=not allows_private)
         self._metadata_http = OutgoingClient(is_guarded=not settings.auth.saml.allow_private_addresses)
         self._passwords = PasswordHasher(rounds=bcrypt_rounds)
+        self._captcha = Captcha(settings.auth.captcha, self._http)
         hooks = Hooks(settings.auth.hook, self._http)
+        breached = open_breach_list(settings.auth.breached_passwords, settings.project_dir, self._http)
         self._auth = Auth(
             settings=settings.auth,
             base_url=base_url,
@@ -64,6 +71,7 @@ class AuthService:
             pool=self._pool,
             lanes=self._lanes,
             passwords=self._passwords,
+            password_rules=PasswordRules(settings.auth, breached),
             messages=Messenger(settings.auth, base_url, sender or Inbox(self._inbox_pool), hooks),
             redirects=Redirects(settings.auth),
             hooks=hooks,
@@ -73,6 +81,7 @@ class AuthService:
             saml=load_service_provider(settings.auth.saml, base_url),
             metadata_http=self._metadata_http,
             limits=Limits(settings.auth, header=settings.basalt.client_address_header),
+            pace=Pace(),
         )
 
     async def open(self) -> None:
@@ -125,7 +134,12 @@ class AuthService:
                 await require_admin(call)
             case _:
                 pass
-        return await route.handler(call, **segments)
+        await self._captcha.check(call, route)
+        try:
+            return await route.handler(call, **segments)
+        finally:  # a flow may keep the user and still refuse the request
+            if call.new_users:
+                await run_new_user_hooks(call)
 
 
 def _find_route(request: Request) -> tuple[Route, dict[str, str]]:

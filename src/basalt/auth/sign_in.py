@@ -1,6 +1,7 @@
 """`POST /token`: sign-in by password, and the exchange that ends a PKCE flow (GoTrue token.go).
 
-The password is checked between two transactions, so that no connection is held while a hash is computed.
+The password is checked between two transactions, so that no connection is held while a hash is computed. Unknown
+users, users without a password and wrong passwords go the same way and take as long.
 """
 
 from collections.abc import Mapping
@@ -12,15 +13,23 @@ from basalt.auth.addresses import phone_digits
 from basalt.auth.audit import record
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
+from basalt.auth.hooks import HookName
 from basalt.auth.oauth.grant import sign_in_with_id_token
-from basalt.auth.passwords import check_password
 from basalt.auth.pkce import exchange_auth_code
 from basalt.auth.refresh import refresh
+from basalt.auth.sessions import end_sessions
 from basalt.auth.sso.session_end import take_session_end
 from basalt.auth.tokens import issue_session, session_response
-from basalt.auth.users import User, find_user_by_email, find_user_by_phone, load_user
+from basalt.auth.users import Transaction, User, find_user_by_email, find_user_by_phone, load_user
 from basalt.auth.web3 import grant_by_wallet
 from basalt.http import Response
+
+DEFAULT_REJECTION: Final = "Further password verification attempts will be rejected."
+# A password that was changed meanwhile stays changed.
+RENEW_HASH: Final = """
+update auth.users set encrypted_password = %(renewed)s
+where id = %(id)s and encrypted_password = %(stored)s
+"""
 
 
 class PasswordParameters(msgspec.Struct):
@@ -50,8 +59,8 @@ async def sign_in_with_password(call: Call) -> Response:
     if parameters.email and parameters.phone:
         message = "Only an email address or phone number should be provided on login."
         raise AuthError("validation_failed", message)
-    user = await _find(call, parameters)
-    is_right = await call.auth.passwords.verify(parameters.password, user.password_hash if user else None)
+    user, is_right = await _check_password(call, parameters)
+    await _ask_hook(call, user, is_right=is_right)
     # Whether a user is banned or unconfirmed is told to nobody without the password; GoTrue tells of a ban
     # sooner.
     if user is None or not is_right:
@@ -62,10 +71,14 @@ async def sign_in_with_password(call: Call) -> Response:
         raise AuthError("email_not_confirmed")
     if parameters.phone and not user.has_confirmed_phone:
         raise AuthError("phone_not_confirmed")
+    weakness = await _weakness(call, parameters.password)
+    renewed = await _renewed_hash(call, user, parameters.password)
     async with call.auth.transaction() as tx:
         await record(tx, user, "login", {"provider": "email" if parameters.email else "phone"})
         session = await issue_session(call, tx, user, "password")
-    return session_response(session | _weakness(call, parameters.password))
+        if renewed is not None:
+            await _renew_hash(tx, user, renewed)
+    return session_response(session | weakness)
 
 
 async def exchange_code(call: Call) -> Response:
@@ -95,6 +108,48 @@ def _provider_tokens(flow: Mapping[str, Any]) -> dict[str, str]:
     return {name: token for name, token in tokens.items() if token}
 
 
+async def _check_password(call: Call, parameters: PasswordParameters) -> tuple[User | None, bool]:
+    """The account, if there is one, and whether the password is its own. Raises AuthError over_request_rate_limit
+    after too many wrong ones."""
+    guesses = call.auth.limits.passwords
+    account = parameters.email.lower() or phone_digits(parameters.phone)
+    async with guesses.turn(account, call.request):
+        user = await _find(call, parameters)
+        stored = user.password_hash if user else None
+        is_right = await call.auth.passwords.verify(parameters.password, stored)
+        if not is_right:
+            guesses.count_wrong(account, call.request)
+    return user, is_right
+
+
+async def _ask_hook(call: Call, user: User | None, *, is_right: bool) -> None:
+    """`password_verification_attempt` hears of every try at an account that has a password and may be used. Raises
+    AuthError invalid_credentials with the hook's message."""
+    if user is None or not user.password_hash or user.is_banned:
+        return
+    payload = {"user_id": str(user.id), "valid": is_right}
+    hooks = call.auth.hooks
+    name: HookName = "password_verification_attempt"
+    answer = await hooks.run_apart(call.request, call.auth.transaction, name, payload)
+    if answer is None or answer.get("decision") != "reject":
+        return
+    if answer.get("should_logout_user") is True:
+        async with call.auth.transaction() as tx:
+            await end_sessions(tx, user)
+    raise AuthError("invalid_credentials", str(answer.get("message") or DEFAULT_REJECTION))
+
+
+async def _renewed_hash(call: Call, user: User, password: str) -> str | None:
+    """A hash of our own in place of one that costs more, less or is of another kind."""
+    if user.password_hash and call.auth.passwords.is_outdated(password, user.password_hash):
+        return await call.auth.passwords.hash(password)
+    return None
+
+
+async def _renew_hash(tx: Transaction, user: User, renewed: str) -> None:
+    await tx.execute(RENEW_HASH, {"id": user.id, "stored": user.password_hash, "renewed": renewed})
+
+
 async def _find(call: Call, parameters: PasswordParameters) -> User | None:
     if parameters.email:
         if not call.settings.email.enable_signup:
@@ -109,11 +164,11 @@ async def _find(call: Call, parameters: PasswordParameters) -> User | None:
     raise AuthError("validation_failed", "missing email or phone")
 
 
-def _weakness(call: Call, password: str) -> dict[str, Any]:
+async def _weakness(call: Call, password: str) -> dict[str, Any]:
     """A right password that today's rules would refuse still signs in; the client is told, to ask for a
     better one."""
     try:
-        check_password(password, call.settings)
+        await call.auth.password_rules.check(password)
     except AuthError as error:
         if error.code == "weak_password":
             return {"weak_password": {"message": error.message, "reasons": list(error.reasons)}}

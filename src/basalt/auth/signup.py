@@ -22,7 +22,6 @@ from basalt.auth.issue import check_channel, send_confirmation, send_phone_code
 from basalt.auth.messages import Channel
 from basalt.auth.new_users import admit_user
 from basalt.auth.one_time import clear_tokens
-from basalt.auth.passwords import check_password
 from basalt.auth.pkce import check_challenge, keep_flow
 from basalt.auth.render import render_user
 from basalt.auth.tokens import issue_session, session_response
@@ -78,7 +77,7 @@ async def sign_up(call: Call) -> Response:
     _check_open(call)
     if not parameters.password:
         raise AuthError("validation_failed", "Signup requires a valid password")
-    check_password(parameters.password, call.settings)
+    await call.auth.password_rules.check(parameters.password)
     wanted = _checked(call, parameters)
     # Hashed before the address is looked up: a known address must not answer sooner than a new one.
     wanted = replace(wanted, password_hash=await call.auth.passwords.hash(parameters.password))
@@ -128,10 +127,11 @@ def _database_errors() -> Iterator[None]:
 
 
 async def _carry_out(call: Call, wanted: SignUp) -> Response:
-    async with call.auth.transaction() as tx:
+    async with call.auth.pace.keep(f"signup:{wanted.provider}") as work, call.auth.transaction() as tx:
         user = await _find(tx, call, wanted)
         if user is None or not _is_confirmed(user, wanted.provider):
             return await _admit(call, tx, user, wanted)
+        work.is_decoy = True
         await record(tx, user, "user_repeated_signup", {"provider": wanted.provider})
     if _confirms_at_once(call, wanted.provider):
         raise AuthError("user_already_exists")

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from basalt.auth.call import Call
+from basalt.auth.claims import check_claims
 from basalt.auth.errors import AuthError
 from basalt.auth.render import render_user
 from basalt.auth.sessions import LIMIT_SESSION, Method, Session, create_session
@@ -34,7 +35,7 @@ async def build_session(
     came here, for the `custom_access_token` hook."""
     issued_at = int(time.time())
     expires_at = _expiry(call, user, session, issued_at)
-    claims = {
+    claims: dict[str, Any] = {
         "iss": call.auth.issuer,
         "sub": str(user.id),
         "aud": user.audience,
@@ -52,6 +53,7 @@ async def build_session(
     }
     if session.grant is not None:
         claims |= {"client_id": str(session.grant.client_id), "scope": session.grant.scopes}
+    claims = await _customise(call, tx, user, claims, method)
     return {
         "access_token": call.auth.keys.sign(claims),
         "token_type": "bearer",
@@ -69,6 +71,21 @@ def _expiry(call: Call, user: User, session: Session, issued_at: int) -> int:
     if low_aal_s and session.aal == "aal1" and user.has_verified_factor:
         return min(expires_at, int(session.created_at.timestamp() + low_aal_s))
     return expires_at
+
+
+async def _customise(
+    call: Call, tx: Transaction | None, user: User, claims: dict[str, Any], method: Method
+) -> dict[str, Any]:
+    """What `custom_access_token` makes of the claims. Raises AuthError unexpected_failure when a claim that every
+    token has is missing or of another type."""
+    if not call.auth.hooks.is_enabled("custom_access_token"):
+        return claims
+    assert tx is not None  # only where nobody asks is there none
+    payload = {"user_id": str(user.id), "claims": claims, "authentication_method": method}
+    answer = await call.auth.hooks.run(call.request, tx, "custom_access_token", payload)
+    if answer is None or "claims" not in answer:
+        raise AuthError("unexpected_failure", "output claims field is missing")
+    return check_claims(answer["claims"])
 
 
 def session_response(session: dict[str, Any]) -> Response:

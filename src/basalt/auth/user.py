@@ -13,7 +13,6 @@ from basalt.auth.errors import AuthError
 from basalt.auth.issue import check_channel, send_email_change, send_phone_code
 from basalt.auth.messages import Channel
 from basalt.auth.one_time import clear_tokens, count_wrong_code, hash_code, use_token
-from basalt.auth.passwords import check_password
 from basalt.auth.pkce import check_challenge, keep_flow
 from basalt.auth.render import render_user
 from basalt.auth.sessions import end_sessions
@@ -67,7 +66,9 @@ async def update_user(call: Call) -> Response:
     reauthentication_not_valid, not_admin, insufficient_aal, user_sso_managed, validation_failed,
     current_password_required, current_password_invalid, over_…_send_rate_limit."""
     call.auth.limits.check("otp", call.request)
-    parameters = _checked(call, await call.parameters(Parameters))
+    parameters = _checked(await call.parameters(Parameters))
+    if parameters.password is not None:
+        await call.auth.password_rules.check(parameters.password)
     user = call.user
     _check_allowed(call, user, parameters)
     new_hash = await _new_password_hash(call, user, parameters)
@@ -187,12 +188,10 @@ async def _check_free(call: Call, tx: Transaction, user: User, parameters: Param
         raise AuthError("phone_exists")
 
 
-def _checked(call: Call, parameters: Parameters) -> Parameters:
+def _checked(parameters: Parameters) -> Parameters:
     email = normalise_email(parameters.email) if parameters.email else ""
     phone = normalise_phone(parameters.phone) if parameters.phone else ""
     check_challenge(parameters.code_challenge, parameters.code_challenge_method)
-    if parameters.password is not None:
-        check_password(parameters.password, call.settings)
     return msgspec.structs.replace(parameters, email=email, phone=phone)
 
 

@@ -27,6 +27,7 @@ from basalt.auth.one_time import (
     PKCE_PREFIX,
     TokenType,
     count_wrong_code,
+    count_wrong_code_at,
     find_owner,
     hash_code,
     use_token,
@@ -156,6 +157,8 @@ async def _verify(call: Call, tx: Transaction, proof: Proof) -> User | AuthError
     """The proven user; an error whose traces are to be kept; None after the first of two confirmations."""
     user = await _find(call, tx, proof)
     if user is None:
+        if proof.code:
+            await count_wrong_code_at(tx, proof.email or proof.phone, proof.token_types)
         return AuthError("otp_expired", None if proof.code else STALE_LINK)
     user = await lock_user(tx, user)
     if user.is_banned or user.is_deleted:
@@ -181,10 +184,7 @@ async def _find(call: Call, tx: Transaction, proof: Proof) -> User | None:
     if proof.email and proof.type != "email_change":
         return await find_user_by_email(tx, proof.email, call.audience)
     owner = await find_owner(tx, proof.token_hash, proof.token_types)
-    if owner is not None:
-        return await load_user(tx, owner)
-    # A wrong code for a change of address counts against the user who has the present address.
-    return await find_user_by_email(tx, proof.email, call.audience) if proof.email else None
+    return None if owner is None else await load_user(tx, owner)
 
 
 async def _use(call: Call, tx: Transaction, user: User, proof: Proof) -> TokenType | None:

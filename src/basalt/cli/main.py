@@ -9,6 +9,7 @@ import sys
 import typer
 from rich.console import Console
 
+from basalt.cli.auth import auth
 from basalt.cli.db import db
 from basalt.cli.keys import keys
 from basalt.cli.projects import init, start, status, stop
@@ -31,6 +32,7 @@ app.command()(keys)
 app.command()(rest)
 app.add_typer(db, name="db")
 app.add_typer(signing_keys, name="signing-keys")
+app.add_typer(auth, name="auth")
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from basalt.config.auth_settings import (
 )
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.dotenv import read_dotenv
+from basalt.config.hooks import HttpHook, PostgresHook, parse_hook
 from basalt.config.load import load_settings, load_standalone_settings
 from basalt.config.postgrest import (
     DATABASE_SETTINGS,
@@ -73,6 +74,7 @@ __all__ = [
     "FunctionSettings",
     "HookSettings",
     "HooksSettings",
+    "HttpHook",
     "MailTemplateSettings",
     "MessageBirdSettings",
     "MfaSettings",
@@ -80,6 +82,7 @@ __all__ = [
     "OAuthServerSettings",
     "PasskeySettings",
     "PhoneFactorSettings",
+    "PostgresHook",
     "Problem",
     "RateLimitSettings",
     "RestSettings",
@@ -99,6 +102,7 @@ __all__ = [
     "load_settings",
     "load_standalone_settings",
     "override_rest_settings",
+    "parse_hook",
     "parse_key_set",
     "parse_role_path",
     "parse_saml_key",

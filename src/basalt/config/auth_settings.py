@@ -152,7 +152,9 @@ class AuthRateLimitSettings:
     factor: int = setting(15, "Challenges and verifications of factors a minute and address.", low=0)
     oauth_client_register: int = setting(10, "Registrations of OAuth clients an hour and address.", low=0)
     password_failures: int = setting(
-        20, "Wrong passwords in fifteen minutes and account, from any address; 0 is no limit.", low=0
+        20,
+        "Wrong passwords in fifteen minutes and account, and five times as many per address; 0 is no limit.",
+        low=0,
     )
     codes_sent: int = setting(
         10, "Codes and links an hour to one mailbox or number, from any address; 0 is no limit.", low=0

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from basalt.config.auth_settings import AuthSettings
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.dotenv import read_dotenv
+from basalt.config.hooks import find_hook_problems
 from basalt.config.idle_keys import is_idle_key
 from basalt.config.postgrest import (
     Variables,
@@ -63,6 +64,7 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
     for key, reason in find_saml_problems(sections["auth"].saml):
         reader.fail(f"auth.saml.{key}", reason)
     sections["basalt"] = reader.complete(sections["basalt"], sections["api"])
+    reader.check_auth(sections["auth"])
     if reader.problems:
         raise ConfigError(reader.problems)
     return Settings(
@@ -195,6 +197,15 @@ class _Reader:
                 "api.schemas" if name == "db_schemas" and not basalt.rest.db_schemas else name, reason
             )
         return replace(basalt, rest=rest)
+
+    def check_auth(self, auth: AuthSettings) -> None:
+        """What a single value cannot tell: hooks that lead nowhere, a captcha without its secret."""
+        if not auth.enabled:
+            return
+        for name, reason in find_hook_problems(auth.hook):
+            self.fail(f"auth.hook.{name}", reason)
+        if auth.captcha.enabled and not auth.captcha.secret:
+            self.fail("auth.captcha.secret", "a captcha that is enabled needs its secret")
 
     def value(self, hint: Any, raw: Any, path: str, *, unit: str = "") -> Any:
         """`raw` as the type `hint`; strings from the environment are read as TOML would write them."""

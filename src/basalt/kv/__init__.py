@@ -8,6 +8,7 @@ told when to come back.
 import time
 
 MAX_KEYS = 100_000
+ROUNDING_S = 1e-6  # of sums of instants; without it the only one of a limit of one may be refused
 
 
 class RateLimiter:
@@ -24,14 +25,21 @@ class RateLimiter:
         [None, None, 30.0]
         """
         moment = time.monotonic() if now is None else now
-        step = per_s / limit
-        full_at = max(self._full_at.get(key, 0.0), moment) + step
-        if full_at - moment > per_s:
-            return full_at - per_s - moment
+        wait_s = self.wait_s(key, limit, per_s, now=moment)
+        if wait_s is not None:
+            return wait_s
+        full_at = max(self._full_at.get(key, 0.0), moment) + per_s / limit
         if key not in self._full_at and len(self._full_at) >= MAX_KEYS:
             self._forget(moment)
         self._full_at[key] = full_at
         return None
+
+    def wait_s(self, key: str, limit: int, per_s: float, *, now: float | None = None) -> float | None:
+        """What `take` would answer, with nothing used."""
+        moment = time.monotonic() if now is None else now
+        full_at = max(self._full_at.get(key, 0.0), moment) + per_s / limit
+        over_s = full_at - moment - per_s
+        return over_s if over_s > ROUNDING_S else None
 
     def _forget(self, moment: float) -> None:
         self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > moment}

@@ -16,6 +16,7 @@ import msgspec
 from basalt.auth.audit import record
 from basalt.auth.call import Call, require_not_anonymous
 from basalt.auth.errors import AuthError
+from basalt.auth.hooks import HookName
 from basalt.auth.mfa.attempts import count_attempt, forget_attempts
 from basalt.auth.mfa.challenge import Challenge, find_challenge, use_challenge
 from basalt.auth.mfa.factors import Factor, check_verify_enabled, load_factor, set_verified
@@ -219,10 +220,11 @@ async def _ask_hook(call: Call, factor: Factor, *, is_right: bool) -> AuthError 
         "factor_type": factor.type,
         "valid": is_right,
     }
+    name: HookName = "mfa_verification_attempt"
+    answer = await call.auth.hooks.run_apart(call.request, call.auth.transaction, name, payload) or {}
+    if answer.get("decision") != "reject":
+        return None
     async with call.auth.transaction() as tx:
-        answer = await call.auth.hooks.run(call.request, tx, "mfa_verification_attempt", payload) or {}
-        if answer.get("decision") != "reject":
-            return None
         await end_sessions(tx, call.user)
     return AuthError("mfa_verification_rejected", str(answer.get("message") or "") or None)
 
