@@ -3,10 +3,12 @@
 A request comes in at `service`, which finds it in `routes` and checks who calls (`call`). One module per flow
 does the work (`signup`, `sign_in`, `otp`, `verify`, `recover`, `user`, `logout`, `admin`) out of the parts
 that flows share: `users`, `sessions`, `tokens`, `refresh`, `one_time` codes and their way out (`issue`,
-`messages`), `pkce`, `passwords`, `redirects`. What goes wrong is an `AuthError` from the table in `errors`.
+`messages`, put together by `delivery`), `pkce`, `passwords`, `redirects`. What goes wrong is an `AuthError`
+from the table in `errors`.
 """
 
+from basalt.auth.delivery import check_message_settings
 from basalt.auth.errors import AuthError
 from basalt.auth.service import AuthService
 
-__all__ = ["AuthError", "AuthService"]
+__all__ = ["AuthError", "AuthService", "check_message_settings"]

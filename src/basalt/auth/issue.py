@@ -9,9 +9,10 @@ from typing import Literal
 from basalt.auth.addresses import phone_digits
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
-from basalt.auth.messages import Channel, Ticket
+from basalt.auth.messages import Channel, MailKind, Ticket
 from basalt.auth.one_time import PKCE_PREFIX, TokenType, hash_code, new_code, store_code
 from basalt.auth.users import Transaction, User, reload_user
+from basalt.senders import takes_whatsapp
 
 
 async def send_confirmation(call: Call, tx: Transaction, user: User, *, is_pkce: bool = False) -> None:
@@ -24,15 +25,13 @@ async def send_confirmation(call: Call, tx: Transaction, user: User, *, is_pkce:
         {"confirmation_token": (user.email, ticket.token_hash)},
         max_frequency_s=call.settings.email.max_frequency_s,
     )
-    await call.auth.messages.mail(
-        call.request, tx, "confirmation", user, user.email, ticket, call.redirect_to
-    )
+    await _mail(call, tx, "confirmation", user, user.email, ticket)
 
 
 async def send_invitation(call: Call, tx: Transaction, user: User) -> None:
     ticket = _ticket(call, user.email, "invite")
     await store_code(tx, user, "invitation", {"confirmation_token": (user.email, ticket.token_hash)})
-    await call.auth.messages.mail(call.request, tx, "invite", user, user.email, ticket, call.redirect_to)
+    await _mail(call, tx, "invite", user, user.email, ticket)
 
 
 async def send_recovery(
@@ -53,7 +52,7 @@ async def send_recovery(
         {"recovery_token": (user.email, ticket.token_hash)},
         max_frequency_s=call.settings.email.max_frequency_s,
     )
-    await call.auth.messages.mail(call.request, tx, kind, user, user.email, ticket, call.redirect_to)
+    await _mail(call, tx, kind, user, user.email, ticket)
 
 
 async def send_reauthentication(call: Call, tx: Transaction, user: User) -> None:
@@ -65,9 +64,7 @@ async def send_reauthentication(call: Call, tx: Transaction, user: User) -> None
         {"reauthentication_token": (user.email, ticket.token_hash)},
         max_frequency_s=call.settings.email.max_frequency_s,
     )
-    await call.auth.messages.mail(
-        call.request, tx, "reauthentication", user, user.email, ticket, call.redirect_to
-    )
+    await _mail(call, tx, "reauthentication", user, user.email, ticket)
 
 
 async def send_email_change(
@@ -91,11 +88,7 @@ async def send_email_change(
         current_hash=current.token_hash if current else "",
     )
     changing = await reload_user(tx, user)
-    await call.auth.messages.mail(call.request, tx, "email_change", changing, email, new, call.redirect_to)
-    if current is not None:
-        await call.auth.messages.mail(
-            call.request, tx, "email_change", changing, user.email, current, call.redirect_to
-        )
+    await _mail(call, tx, "email_change", changing, email, new, current=current)
 
 
 async def send_phone_code(
@@ -144,13 +137,30 @@ def test_code(call: Call, phone: str) -> str | None:
     return None
 
 
-def check_channel(channel: str) -> Channel:
-    """Raises AuthError validation_failed. No channel means text message."""
+def check_channel(call: Call, channel: str) -> Channel:
+    """Raises AuthError validation_failed. No channel means text message; a hook for text messages is not told the
+    channel and takes any (GoTrue sms_provider.go IsValidMessageChannel)."""
     if channel in ("", "sms"):
         return "sms"
-    if channel == "whatsapp":
+    if channel == "whatsapp" and takes_whatsapp(call.settings.sms):
         return "whatsapp"
+    if call.auth.hooks.is_enabled("send_sms"):
+        return "sms"
     raise AuthError("validation_failed", "Invalid channel, supported values are 'sms' or 'whatsapp'.")
+
+
+async def _mail(
+    call: Call,
+    tx: Transaction,
+    kind: MailKind,
+    user: User,
+    to: str,
+    ticket: Ticket,
+    *,
+    current: Ticket | None = None,
+) -> None:
+    """Every mail with a code or link leaves here; `send_phone_code` is the same for text messages."""
+    await call.auth.messages.mail(call.request, tx, kind, user, to, ticket, call.redirect_to, current=current)
 
 
 def _ticket(call: Call, address: str, verify_as: str, *, is_pkce: bool = False) -> Ticket:

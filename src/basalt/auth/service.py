@@ -6,10 +6,10 @@ import psycopg_pool
 from basalt import observe
 from basalt.access import Authoriser, ProjectKeys
 from basalt.auth.call import Auth, Call, require_admin, require_user
+from basalt.auth.delivery import build_messenger
 from basalt.auth.errors import AuthError, OAuthError, auth_error, render_error, render_oauth_error
 from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
-from basalt.auth.messages import Messenger
 from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
 from basalt.auth.redirects import Redirects
 from basalt.auth.routes import ROUTES
@@ -24,8 +24,9 @@ INBOX_POOL_SIZE = 4
 
 
 class AuthService:
-    """`/auth/v1`. Connects as `supabase_auth_admin`; `sender` carries its mails and text messages, the Inbox
-    where there is none."""
+    """`/auth/v1`. Connects as `supabase_auth_admin`. Mails and text messages leave by the settings' server and
+    provider, by the Inbox where there is none, or all by `sender`. Raises ConfigError for settings of theirs that
+    will not do."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class AuthService:
         self._http = OutgoingClient()
         self._passwords = PasswordHasher(rounds=bcrypt_rounds)
         hooks = Hooks(settings.auth.hook, self._http)
+        messages, self._smtp = build_messenger(settings, hooks, self._http, Inbox(self._inbox_pool), sender)
         self._auth = Auth(
             settings=settings.auth,
             base_url=base_url,
@@ -52,7 +54,7 @@ class AuthService:
             authoriser=authoriser,
             pool=self._pool,
             passwords=self._passwords,
-            messages=Messenger(settings.auth, base_url, sender or Inbox(self._inbox_pool), hooks),
+            messages=messages,
             redirects=Redirects(settings.auth),
             hooks=hooks,
             http=self._http,
@@ -67,6 +69,8 @@ class AuthService:
         await self._pool.close()
         await self._inbox_pool.close()
         await self._http.close()
+        if self._smtp is not None:
+            await self._smtp.close()
         self._passwords.close()
 
     async def respond(self, request: Request) -> Response:
