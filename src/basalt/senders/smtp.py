@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -55,13 +56,13 @@ class SmtpSender:
 
     async def send(self, message: Mail) -> None:
         """Raises SendError."""
-        envelope = self._build(message)
         try:
+            envelope = self._build(message)
             async with asyncio.timeout(self._settings.timeout_s):
                 await self._deliver(envelope)
         except TimeoutError as exc:
             raise SendError(f"The mail was not taken within {self._settings.timeout_s:g} seconds") from exc
-        except (aiosmtplib.SMTPException, OSError, ValueError) as exc:
+        except (aiosmtplib.SMTPException, HeaderParseError, OSError, ValueError) as exc:
             raise SendError(f"The mail was not taken: {exc}") from exc
 
     async def close(self) -> None:
