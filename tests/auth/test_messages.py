@@ -77,7 +77,7 @@ SPARKY_MAIL = """<!doctype html>
 """
 
 
-@pytest.mark.req("P6")
+@pytest.mark.req("S2")
 async def test_sparkys_confirmation_is_a_six_digit_code_and_no_link(start_project: StartProject) -> None:
     auth = await start_project(SPARKY, {"supabase/templates/confirmation.html": SPARKY_MAIL})
     await auth.post("/signup", {"email": EMAIL, "password": PASSWORD})

@@ -19,7 +19,7 @@ from basalt.auth.templates.grammar import (
 )
 from basalt.auth.templates.lexer import TemplateError
 
-MAX_STEPS: Final = 50_000
+MAX_STEPS: Final = 10_000  # some tens of milliseconds
 MAX_CHARACTERS: Final = 1_000_000
 
 
@@ -101,7 +101,10 @@ class _Run:
             case Call("and" | "or" as function, arguments):
                 return self._decide(arguments, dot, stops_at=function == "or")
             case Call(function, arguments):
-                return FUNCTIONS[function](*(self._evaluate(argument, dot) for argument in arguments))
+                made = FUNCTIONS[function](*(self._evaluate(argument, dot) for argument in arguments))
+                if isinstance(made, str):  # `{{ $x = print $x $x }}` in a loop doubles it each time
+                    self._check_size(len(made), 1)
+                return made
             case _:
                 assert_never(expression)
 
@@ -123,9 +126,12 @@ class _Run:
     def _write(self, text: str, line: int) -> None:
         self._step(line)
         self._characters += len(text)
-        if self._characters > MAX_CHARACTERS:
-            raise TemplateError(f"The message is longer than {MAX_CHARACTERS} characters", line)
+        self._check_size(self._characters, line)
         self.pieces.append(text)
+
+    def _check_size(self, characters: int, line: int) -> None:
+        if characters > MAX_CHARACTERS:
+            raise TemplateError(f"The message is longer than {MAX_CHARACTERS} characters", line)
 
     def _step(self, line: int) -> None:
         self._steps += 1
