@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from basalt import observe
 from basalt.access import ProjectKeys, load_project_keys
+from basalt.auth import check_message_settings
 from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.postgres import (
@@ -69,6 +70,7 @@ async def supervise(
 ) -> None:
     """Run the project until SIGINT or SIGTERM. Raises BasaltError when it cannot start; whatever was started
     is stopped again."""
+    check_message_settings(settings)
     with hold_project(settings.state_dir) as state_file:
         await check_port_free(settings.api.host, settings.api.port)
         stopping = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Redirects, templates and phone numbers, without a database."""
+"""Redirects and phone numbers, without a database."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from basalt.auth.addresses import normalise_phone
 from basalt.auth.errors import AuthError
 from basalt.auth.redirects import Redirects
-from basalt.auth.templates import TemplateError, parse_template
 from basalt.config import AuthSettings
 
 pytestmark = pytest.mark.req("P6")
@@ -80,42 +79,6 @@ def test_any_text_is_allowed_or_not_without_an_exception(text: str) -> None:
     redirects.is_allowed(text)
     redirects.is_allowed("https://" + text)
     assert redirects.choose((text, None)) in (text, ALLOWED.site_url)
-
-
-@pytest.mark.parametrize(
-    ("source", "data", "text"),
-    [
-        ("{{ .Token }}", {"Token": "123456"}, "123456"),
-        ("{{.Token}}", {"Token": "1"}, "1"),
-        ("a {{- .Token -}} b", {"Token": "1"}, "a1b"),
-        ("{{ .Data.name }}", {"Data": {"name": "Ada"}}, "Ada"),
-        ("{{ .Data.name.first }}", {"Data": {"name": "Ada"}}, ""),
-        ("{{ .Missing }}", {}, ""),
-        ("{{/* a comment */}}x", {}, "x"),
-        ("{{ if .A }}yes{{ else }}no{{ end }}", {"A": ""}, "no"),
-        ("{{ if not .A }}yes{{ end }}", {}, "yes"),
-        ("{{ if .A }}{{ if .B }}both{{ end }}{{ end }}", {"A": 1, "B": True}, "both"),
-        ("{{ .Data.flag }}", {"Data": {"flag": True}}, "true"),
-    ],
-)
-def test_templates_understand_this_much_of_go(source: str, data: dict[str, object], text: str) -> None:
-    assert parse_template(source).render(data, as_html=False) == text
-
-
-@pytest.mark.parametrize(
-    "source", ["{{ .Token", "{{ end }}", "{{ if .A }}", "{{ range .A }}{{ end }}", "{{ Token }}", "{{ }}"]
-)
-def test_a_template_that_is_not_understood_is_refused_when_it_is_parsed(source: str) -> None:
-    with pytest.raises(TemplateError):
-        parse_template(source)
-
-
-def test_values_cannot_break_out_of_html() -> None:
-    template = parse_template('<a href="{{ .ConfirmationURL }}">{{ .Data.name }}</a>')
-    data = {"ConfirmationURL": 'https://a/?b=1&c="x"', "Data": {"name": "<script>"}}
-    assert template.render(data, as_html=True) == (
-        '<a href="https://a/?b=1&amp;c=&quot;x&quot;">&lt;script&gt;</a>'
-    )
 
 
 @pytest.mark.req("G10")

@@ -3,12 +3,14 @@
 A request comes in at `service`, which finds it in `routes` and checks who calls (`call`). One module per flow
 does the work (`signup`, `sign_in`, `otp`, `verify`, `recover`, `user`, `logout`, `admin`) out of the parts
 that flows share: `users`, `sessions`, `tokens`, `refresh`, `one_time` codes and their way out (`issue`,
-`messages`), `pkce`, `passwords`, `redirects`. Second factors are in `mfa`, passkeys in `passkeys`. What goes
-wrong is an `AuthError` from the table in `errors`.
+`messages`, put together by `delivery`), `pkce`, `passwords`, `redirects`. Second factors are in `mfa`, passkeys in
+`passkeys`, sign-in through others in `oauth`, `sso` and `web3`, a project as an OAuth server in `oauth_server`, the
+project's own code in `hooks`. What goes wrong is an `AuthError` from the table in `errors`.
 """
 
 from basalt.auth.bloom import build_bloom_file
+from basalt.auth.delivery import check_message_settings
 from basalt.auth.errors import AuthError
 from basalt.auth.service import AuthService
 
-__all__ = ["AuthError", "AuthService", "build_bloom_file"]
+__all__ = ["AuthError", "AuthService", "build_bloom_file", "check_message_settings"]

@@ -8,6 +8,7 @@ import psycopg
 from basalt.auth.audit import record
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError
+from basalt.auth.notices import notify
 from basalt.auth.one_time import TokenType, clear_tokens
 from basalt.auth.users import (
     CONFIRM_EMAIL,
@@ -16,6 +17,7 @@ from basalt.auth.users import (
     Transaction,
     User,
     ensure_identity,
+    reload_user,
 )
 
 MARK_IDENTITY_EMAIL: Final = """
@@ -79,12 +81,13 @@ async def confirm_email_change(call: Call, tx: Transaction, user: User, used: To
     if is_first_of_two:
         await tx.execute(MARK_FIRST_OF_TWO, {"id": user.id})
         return None
-    await change_email(tx, user)
+    await change_email(call, tx, user)
     return user
 
 
-async def change_email(tx: Transaction, user: User) -> None:
-    """The address in `email_change` becomes the user's; whatever else was outstanding is void."""
+async def change_email(call: Call, tx: Transaction, user: User) -> None:
+    """The address in `email_change` becomes the user's; whatever else was outstanding is void, and the old mailbox is
+    told."""
     await record(tx, user, "user_modified")
     claims = {"email": user.email_change, "email_verified": True}
     try:
@@ -94,14 +97,15 @@ async def change_email(tx: Transaction, user: User) -> None:
         raise AuthError("email_exists") from exc
     await clear_tokens(tx, user)
     await tx.execute(SET_PERMANENT, {"id": user.id})
+    await notify(call, tx, await reload_user(tx, user), "email_changed", {"OldEmail": user.email})
 
 
 async def confirm_phone_change(call: Call, tx: Transaction, user: User, used: TokenType) -> User:
-    await change_phone(tx, user)
+    await change_phone(call, tx, user)
     return user
 
 
-async def change_phone(tx: Transaction, user: User) -> None:
+async def change_phone(call: Call, tx: Transaction, user: User) -> None:
     """The number in `phone_change` becomes the user's. Raises AuthError phone_exists when it was taken
     meanwhile."""
     await record(tx, user, "user_modified")
@@ -113,3 +117,8 @@ async def change_phone(tx: Transaction, user: User) -> None:
         raise AuthError("phone_exists") from exc
     await clear_tokens(tx, user)
     await tx.execute(SET_PERMANENT, {"id": user.id})
+    changed = await reload_user(tx, user)
+    if changed.phone != user.phone:
+        await notify(call, tx, changed, "phone_changed", {"OldPhone": user.phone, "Phone": changed.phone})
+    if not user.has_identity("phone"):
+        await notify(call, tx, changed, "identity_linked", {"Provider": "phone"})

@@ -12,6 +12,7 @@ from basalt.auth.errors import AuthError
 from basalt.auth.messages import Channel, MailKind, Ticket
 from basalt.auth.one_time import PKCE_PREFIX, TokenType, hash_code, new_code, store_code
 from basalt.auth.users import Transaction, User, reload_user
+from basalt.senders import takes_whatsapp
 
 
 async def send_confirmation(call: Call, tx: Transaction, user: User, *, is_pkce: bool = False) -> None:
@@ -87,9 +88,7 @@ async def send_email_change(
         current_hash=current.token_hash if current else "",
     )
     changing = await reload_user(tx, user)
-    await _mail(call, tx, "email_change", changing, email, new)
-    if current is not None:
-        await _mail(call, tx, "email_change", changing, user.email, current)
+    await _mail(call, tx, "email_change", changing, email, new, current=current)
 
 
 async def send_phone_code(
@@ -139,19 +138,34 @@ def test_code(call: Call, phone: str) -> str | None:
     return None
 
 
-def check_channel(channel: str) -> Channel:
-    """Raises AuthError validation_failed. No channel means text message."""
+def check_channel(call: Call, channel: str) -> Channel:
+    """Raises AuthError validation_failed. No channel means text message; a hook for text messages is not told the
+    channel and takes any (GoTrue sms_provider.go IsValidMessageChannel)."""
     if channel in ("", "sms"):
         return "sms"
-    if channel == "whatsapp":
+    if channel == "whatsapp" and takes_whatsapp(call.settings.sms):
         return "whatsapp"
+    if call.auth.hooks.is_enabled("send_sms"):
+        return "sms"
     raise AuthError("validation_failed", "Invalid channel, supported values are 'sms' or 'whatsapp'.")
 
 
-async def _mail(call: Call, tx: Transaction, kind: MailKind, user: User, to: str, ticket: Ticket) -> None:
-    """Only what is really sent counts against the limits: the code is stored by now, so it was not too soon."""
+async def _mail(
+    call: Call,
+    tx: Transaction,
+    kind: MailKind,
+    user: User,
+    to: str,
+    ticket: Ticket,
+    *,
+    current: Ticket | None = None,
+) -> None:
+    """Every mail with a code or link leaves here; `send_phone_code` is the same for text messages. Only what is
+    really sent counts against the limits: the code is stored by now, so it was not too soon."""
     call.auth.limits.check_sending("email", to)
-    await call.auth.messages.mail(call.request, tx, kind, user, to, ticket, call.redirect_to)
+    if current is not None:
+        call.auth.limits.check_sending("email", user.email)
+    await call.auth.messages.mail(call.request, tx, kind, user, to, ticket, call.redirect_to, current=current)
 
 
 def _ticket(call: Call, address: str, verify_as: str, *, is_pkce: bool = False) -> Ticket:

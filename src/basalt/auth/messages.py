@@ -1,71 +1,35 @@
-"""Mails and text messages of the flows: subjects, bodies, links, and the way to the sender.
+"""Mails and text messages of the flows on their way out: to the project's hook where it has one, else rendered and
+given to the sender.
 
-The variables are GoTrue's (mailer/templatemailer): ConfirmationURL, Token, TokenHash, SiteURL, RedirectTo,
-Email, NewEmail, SendingTo, Data; text messages have Code. The words of the default templates are our own.
+The variables are GoTrue's (mailer/templatemailer): ConfirmationURL, Token, TokenHash, SiteURL, RedirectTo, Email,
+NewEmail, SendingTo, Data; notices have OldEmail, OldPhone, Phone, Provider and FactorType; text messages Code.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from basalt import observe
+from basalt.auth.default_mails import MailKind as MailKind
+from basalt.auth.default_mails import NoticeKind
 from basalt.auth.errors import AuthError
 from basalt.auth.hooks import Hooks
+from basalt.auth.mail_templates import MailTemplate, MailTemplates
 from basalt.auth.redirects import verification_link
-from basalt.auth.templates import Template, TemplateError, parse_template
+from basalt.auth.render import render_user
+from basalt.auth.send_slots import SendSlots
+from basalt.auth.templates import Template, parse_template
 from basalt.auth.users import Transaction, User
-from basalt.config import AuthSettings
 from basalt.http import Request
-from basalt.senders import Mail, Sender, TextMessage
+from basalt.senders import Channel as Channel
+from basalt.senders import CodeChecker, Mail, MailSender, TextMessage, TextSender
 
-MailKind = Literal["confirmation", "recovery", "invite", "magic_link", "email_change", "reauthentication"]
-Channel = Literal["sms", "whatsapp"]
-
-LINK_AND_CODE: Final = """<p><a href="{{ .ConfirmationURL }}">%s</a></p>
-<p>Or enter this code: <strong>{{ .Token }}</strong></p>
-"""
-
-# kind: (subject, HTML, text)
-DEFAULTS: Final[dict[MailKind, tuple[str, str, str]]] = {
-    "confirmation": (
-        "Please confirm your e-mail address",
-        "<h2>Welcome</h2>\n<p>One step is left: confirm that this address is yours.</p>\n"
-        + LINK_AND_CODE % "Confirm my address",
-        "Confirm that this address is yours:\n{{ .ConfirmationURL }}\n\nOr enter this code: {{ .Token }}\n",
-    ),
-    "recovery": (
-        "Choose a new password",
-        "<h2>New password</h2>\n<p>Somebody, hopefully you, asked for a new password.</p>\n"
-        + LINK_AND_CODE % "Choose a new password"
-        + "<p>If it was not you, nothing has changed and this mail can be deleted.</p>\n",
-        "Choose a new password:\n{{ .ConfirmationURL }}\n\nOr enter this code: {{ .Token }}\n\n"
-        "If it was not you who asked, nothing has changed.\n",
-    ),
-    "invite": (
-        "You are invited",
-        "<h2>You are invited</h2>\n<p>An account at {{ .SiteURL }} is waiting for you.</p>\n"
-        + LINK_AND_CODE % "Accept the invitation",
-        "An account at {{ .SiteURL }} is waiting for you:\n{{ .ConfirmationURL }}\n\n"
-        "Or enter this code: {{ .Token }}\n",
-    ),
-    "magic_link": (
-        "Your link to sign in",
-        "<h2>Sign in</h2>\n<p>This link works once and not for long.</p>\n" + LINK_AND_CODE % "Sign in",
-        "Sign in:\n{{ .ConfirmationURL }}\n\nOr enter this code: {{ .Token }}\n",
-    ),
-    "email_change": (
-        "Confirm the change of your e-mail address",
-        "<h2>Change of address</h2>\n"
-        "<p>Your account is to use {{ .NewEmail }}{{ if .Email }} instead of {{ .Email }}{{ end }}.</p>\n"
-        + LINK_AND_CODE % "Confirm the change"
-        + "<p>If you did not ask for this, change your password.</p>\n",
-        "Your account is to use {{ .NewEmail }}. Confirm the change:\n{{ .ConfirmationURL }}\n\n"
-        "Or enter this code: {{ .Token }}\n",
-    ),
-    "reauthentication": (
-        "{{ .Token }} is your code",
-        "<h2>Your code</h2>\n<p>Enter it to go on: <strong>{{ .Token }}</strong></p>\n",
-        "Enter this code to go on: {{ .Token }}\n",
-    ),
+# Variable of a notice → field of the hook's email_data.
+HOOK_FIELDS: Final = {
+    "OldEmail": "old_email",
+    "OldPhone": "old_phone",
+    "Provider": "provider",
+    "FactorType": "factor_type",
 }
 
 
@@ -78,18 +42,39 @@ class Ticket:
     verify_as: str
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Who carries the messages. `checker` is there where the provider of text messages makes the codes itself."""
+
+    mails: MailSender
+    texts: TextSender
+    checker: CodeChecker | None
+    slots: SendSlots
+
+
 class Messenger:
     """Renders and sends. Raises AuthError when the sender fails, so that the flow undoes what it did."""
 
-    def __init__(self, settings: AuthSettings, base_url: str, sender: Sender, hooks: Hooks) -> None:
-        self._site_url = settings.site_url
+    def __init__(
+        self,
+        site_url: str,
+        base_url: str,
+        templates: MailTemplates,
+        sms_template: Template,
+        delivery: Delivery,
+        hooks: Hooks,
+    ) -> None:
+        self._site_url = site_url
         self._base_url = base_url
-        self._sender = sender
+        self._templates = templates
+        self._sms_template = sms_template
+        self._delivery = delivery
         self._hooks = hooks
-        self._templates = {
-            kind: tuple(parse_template(part) for part in parts) for kind, parts in DEFAULTS.items()
-        }
-        self._sms = _parse_sms(settings.sms.template)
+
+    @property
+    def checks_codes_elsewhere(self) -> bool:
+        """Whether texted codes are made and checked by the provider; stored ones are then never seen by users."""
+        return self._delivery.checker is not None and not self._hooks.is_enabled("send_sms")
 
     def link(self, ticket: Ticket, redirect_to: str) -> str:
         return verification_link(self._base_url, ticket.token_hash, ticket.verify_as, redirect_to)
@@ -103,39 +88,44 @@ class Messenger:
         to: str,
         ticket: Ticket,
         redirect_to: str,
+        *,
+        current: Ticket | None = None,
     ) -> None:
-        """Raises AuthError unexpected_failure."""
-        values: dict[str, Any] = {
-            "SiteURL": self._site_url,
-            "Email": user.email,
-            "NewEmail": user.email_change,
-            "SendingTo": to,
-            "Token": ticket.code,
-            "Data": user.user_metadata,
-        }
-        if kind != "reauthentication":
-            link = self.link(ticket, redirect_to)
-            values |= {"TokenHash": ticket.token_hash, "RedirectTo": redirect_to, "ConfirmationURL": link}
-        subject, body, text = self._templates[kind]
-        message = Mail(
-            to=to,
-            # A line break in a subject would start a header of its own; user metadata may hold one.
-            subject=" ".join(subject.render(values, as_html=False).split()),
-            html=body.render(values, as_html=True),
-            text=text.render(values, as_html=False),
-            kind=kind,
-            data={
-                "token": ticket.code,
-                "token_hash": ticket.token_hash,
-                "confirmation_url": values.get("ConfirmationURL"),
-                "redirect_to": values.get("RedirectTo"),
-            },
-        )
-        try:
-            await self._sender.send(message)
-        except Exception as exc:
-            observe.event("mail_not_sent", level="error", kind=kind, error=exc)
-            raise AuthError("unexpected_failure", f"Error sending {kind.replace('_', ' ')} email") from exc
+        """`current` is the ticket of the present mailbox in a change of address that both confirm. Raises AuthError
+        unexpected_failure, request_timeout, over_email_send_rate_limit, and what a hook refuses."""
+        async with self._delivery.slots.take("email"):
+            if self._hooks.is_enabled("send_email"):
+                data = self._hook_data(ticket.verify_as, redirect_to, ticket, current)
+                payload = {"user": render_user(user), "email_data": data}
+                await self._hooks.run(request, tx, "send_email", payload)
+                return
+            await self._mail(kind, user, to, ticket, redirect_to)
+            if current is not None:
+                await self._mail(kind, user, user.email, current, redirect_to)
+
+    async def notice(
+        self,
+        request: Request,
+        tx: Transaction,
+        kind: NoticeKind,
+        user: User,
+        to: str,
+        values: Mapping[str, str],
+        redirect_to: str,
+    ) -> None:
+        """Nothing happens where the project does not want such notices. Raises AuthError like `mail`."""
+        template = self._templates.find_notice(kind, user.user_metadata)
+        if template is None:
+            return
+        async with self._delivery.slots.take("email"):
+            if self._hooks.is_enabled("send_email"):
+                data = self._hook_data(f"{kind}_notification", redirect_to, Ticket("", "", ""), None)
+                data |= {HOOK_FIELDS[name]: value for name, value in values.items() if name in HOOK_FIELDS}
+                payload = {"user": render_user(user), "email_data": data}
+                await self._hooks.run(request, tx, "send_email", payload)
+                return
+            known = {"SiteURL": self._site_url, "Email": user.email, "Data": user.user_metadata}
+            await self._send(template, known | dict(values), f"{kind}_notification", to, dict(values))
 
     async def text(
         self,
@@ -149,18 +139,79 @@ class Messenger:
         *,
         template: str | None = None,
     ) -> None:
-        """Raises AuthError sms_send_failed."""
-        body = self._sms.render({"Code": code, "Token": code}, as_html=False)
-        message = TextMessage(to=to, body=body, kind=kind, channel=channel, data={"token": code})
+        """`template` is the text where it is not `auth.sms.template`; `kind` "mfa" is told to the hook. Raises
+        AuthError sms_send_failed, request_timeout, over_sms_send_rate_limit, and what a hook refuses."""
+        async with self._delivery.slots.take("sms"):
+            if self._hooks.is_enabled("send_sms"):
+                sms = {"otp": code, "phone": to} | ({"sms_type": "mfa"} if kind == "mfa" else {})
+                payload = {"user": render_user(user), "sms": sms}
+                await self._hooks.run(request, tx, "send_sms", payload)
+                return
+            try:
+                words = self._sms_template if template is None else parse_template(template)
+                body = words.render({"Code": code, "Token": code})
+                await self._delivery.texts.send(
+                    TextMessage(to=to, body=body, kind=kind, channel=channel, code=code, data={"token": code})
+                )
+            except Exception as exc:
+                observe.event("text_not_sent", level="error", kind=kind, error=exc)
+                raise AuthError("sms_send_failed", f"Error sending {kind} OTP to provider") from exc
+
+    async def check_code(self, to: str, code: str) -> bool:
+        """Whether the provider made this code for the number, where `checks_codes_elsewhere`. One that cannot be asked
+        proves nothing."""
+        assert self._delivery.checker is not None
+        async with self._delivery.slots.take("sms"):
+            try:
+                return await self._delivery.checker.check_code(to, code)
+            except Exception as exc:
+                observe.event("code_not_checked", level="error", error=exc)
+                return False
+
+    async def _mail(self, kind: MailKind, user: User, to: str, ticket: Ticket, redirect_to: str) -> None:
+        values: dict[str, Any] = {
+            "SiteURL": self._site_url,
+            "Email": user.email,
+            "NewEmail": user.email_change,
+            "SendingTo": to,
+            "Token": ticket.code,
+            "Data": user.user_metadata,
+        }
+        if kind != "reauthentication":
+            link = self.link(ticket, redirect_to)
+            values |= {"TokenHash": ticket.token_hash, "RedirectTo": redirect_to, "ConfirmationURL": link}
+        data = {
+            "token": ticket.code,
+            "token_hash": ticket.token_hash,
+            "confirmation_url": values.get("ConfirmationURL"),
+            "redirect_to": values.get("RedirectTo"),
+        }
+        await self._send(self._templates.find(kind, user.user_metadata), values, kind, to, data)
+
+    async def _send(
+        self, template: MailTemplate, values: Mapping[str, Any], kind: str, to: str, data: Mapping[str, Any]
+    ) -> None:
         try:
-            await self._sender.send(message)
+            mail = template.render(values)
+            message = Mail(to=to, subject=mail.subject, html=mail.html, text=mail.text, kind=kind, data=data)
+            await self._delivery.mails.send(message)
         except Exception as exc:
-            observe.event("text_not_sent", level="error", kind=kind, error=exc)
-            raise AuthError("sms_send_failed", f"Error sending {kind} OTP to provider") from exc
+            observe.event("mail_not_sent", level="error", kind=kind, error=exc)
+            raise AuthError("unexpected_failure", f"Error sending {kind.replace('_', ' ')} email") from exc
 
-
-def _parse_sms(source: str) -> Template:
-    try:
-        return parse_template(source)
-    except TemplateError as exc:
-        raise ValueError(f"auth.sms.template: {exc}") from exc
+    def _hook_data(
+        self, action: str, redirect_to: str, ticket: Ticket, current: Ticket | None
+    ) -> dict[str, str]:
+        """GoTrue's `email_data`. In a change of address that both mailboxes confirm, each hash stands beside the
+        other one's code there (mail.go sendEmail); hooks in use rely on it."""
+        data = {
+            "token": ticket.code,
+            "token_hash": ticket.token_hash,
+            "redirect_to": redirect_to,
+            "email_action_type": action,
+            "site_url": f"{self._base_url}/auth/v1",
+            **dict.fromkeys(("token_new", "token_hash_new", *HOOK_FIELDS.values()), ""),
+        }
+        if current is not None:
+            data |= {"token": current.code, "token_new": ticket.code, "token_hash_new": current.token_hash}
+        return data

@@ -103,6 +103,10 @@ for update
 USE_ONCE: Final = (
     "delete from auth.one_time_tokens where id = %(id)s returning token_type::text as token_type"
 )
+TAKE_OUTSTANDING: Final = """
+delete from auth.one_time_tokens where user_id = %(user_id)s and token_type::text = any (%(token_types)s)
+returning token_type::text as token_type
+"""
 FIND_OWNER: Final = """
 select user_id from auth.one_time_tokens
 where token_hash = any (%(token_hashes)s) and token_type::text = any (%(token_types)s)
@@ -211,6 +215,24 @@ async def use_token(
     deleted = await tx.execute(USE_ONCE, {"id": rows[used]["id"]})
     if await deleted.fetchone() is None:
         return None
+    await tx.execute(CLEAR_IN_USER, {"user_id": user.id, "token_types": [used]})
+    await forget_attempts(tx, user, [used])
+    return used
+
+
+async def has_token(tx: Transaction, user: User, token_types: Sequence[TokenType]) -> bool:
+    """Whether a token of one of the types is outstanding; it stays so until the transaction ends."""
+    found = await tx.execute(LOCK_TOKENS, {"user_id": user.id, "token_types": list(token_types)})
+    return await found.fetchone() is not None
+
+
+async def take_token(tx: Transaction, user: User, token_types: Sequence[TokenType]) -> TokenType | None:
+    """Consume an outstanding token whose code somebody else has checked."""
+    taken = await tx.execute(TAKE_OUTSTANDING, {"user_id": user.id, "token_types": list(token_types)})
+    row = await taken.fetchone()
+    if row is None:
+        return None
+    used: TokenType = row["token_type"]
     await tx.execute(CLEAR_IN_USER, {"user_id": user.id, "token_types": [used]})
     await forget_attempts(tx, user, [used])
     return used

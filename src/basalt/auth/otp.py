@@ -106,7 +106,7 @@ async def _send_text(call: Call, parameters: Parameters) -> Response:
     if not call.settings.sms.enable_signup:
         raise AuthError("phone_provider_disabled", "Unsupported phone provider", status=400)
     phone = normalise_phone(parameters.phone)
-    channel = check_channel(parameters.channel)
+    channel = check_channel(call, parameters.channel)
     async with call.auth.transaction() as tx:
         user = await find_user_by_phone(tx, phone, call.audience)
         if user is not None and user.has_confirmed_phone:

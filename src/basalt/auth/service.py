@@ -11,10 +11,10 @@ from basalt.auth.breached import open_breach_list
 from basalt.auth.call import Auth, Call, require_admin, require_user
 from basalt.auth.captcha import Captcha
 from basalt.auth.cleanup import keep_clean
+from basalt.auth.delivery import build_messenger
 from basalt.auth.errors import AuthError, OAuthError, auth_error, render_error, render_oauth_error
 from basalt.auth.hooks import Hooks
 from basalt.auth.limits import Limits
-from basalt.auth.messages import Messenger
 from basalt.auth.new_users import run_new_user_hooks
 from basalt.auth.oauth.issuers import Issuers
 from basalt.auth.oauth_server.discovery import check_open_to_clients
@@ -36,8 +36,9 @@ INBOX_POOL_SIZE = 4
 
 
 class AuthService:
-    """`/auth/v1`. Connects as `supabase_auth_admin`; `sender` carries its mails and text messages, the Inbox
-    where there is none."""
+    """`/auth/v1`. Connects as `supabase_auth_admin`. Mails and text messages leave by the settings' server and
+    provider, by the Inbox where there is none, or all by `sender`. Raises ConfigError for settings of theirs that
+    will not do."""
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class AuthService:
         self._captcha = Captcha(settings.auth.captcha, self._http)
         hooks = Hooks(settings.auth.hook, self._http)
         breached = open_breach_list(settings.auth.breached_passwords, settings.project_dir, self._http)
+        messages, self._smtp = build_messenger(settings, hooks, self._http, Inbox(self._inbox_pool), sender)
         self._auth = Auth(
             settings=settings.auth,
             base_url=base_url,
@@ -72,7 +74,7 @@ class AuthService:
             lanes=self._lanes,
             passwords=self._passwords,
             password_rules=PasswordRules(settings.auth, breached),
-            messages=Messenger(settings.auth, base_url, sender or Inbox(self._inbox_pool), hooks),
+            messages=messages,
             redirects=Redirects(settings.auth),
             hooks=hooks,
             http=self._http,
@@ -98,6 +100,8 @@ class AuthService:
         await self._http.close()
         await self._guarded_http.close()
         await self._metadata_http.close()
+        if self._smtp is not None:
+            await self._smtp.close()
         self._passwords.close()
 
     async def respond(self, request: Request) -> Response:

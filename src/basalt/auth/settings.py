@@ -5,6 +5,7 @@ from typing import Final
 
 from basalt.auth.call import Call
 from basalt.http import Response, json_response
+from basalt.senders import find_text_provider
 
 VERSION: Final = "basalt"
 PROVIDERS: Final = """
@@ -39,7 +40,7 @@ async def show_settings(call: Call) -> Response:
             "disable_signup": not settings.enable_signup,
             "mailer_autoconfirm": not settings.email.enable_confirmations,
             "phone_autoconfirm": not settings.sms.enable_confirmations,
-            "sms_provider": "",
+            "sms_provider": find_text_provider(settings.sms),
             "saml_enabled": settings.saml.enabled,
             "saml_private_key_next_configured": settings.saml.enabled
             and bool(settings.saml.private_key_next),

@@ -224,7 +224,7 @@ def _checked(call: Call, parameters: Parameters) -> SignUp:
             challenge=parameters.code_challenge,
             challenge_method=parameters.code_challenge_method,
         )
-    channel = check_channel(parameters.channel)
+    channel = check_channel(call, parameters.channel)
     if not call.settings.sms.enable_signup:
         raise AuthError("phone_provider_disabled", "Phone signups are disabled", status=400)
     return SignUp("phone", normalise_phone(parameters.phone), "", parameters.data, channel)

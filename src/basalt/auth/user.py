@@ -12,8 +12,10 @@ from basalt.auth.confirm import change_email, change_phone
 from basalt.auth.errors import AuthError
 from basalt.auth.issue import check_channel, send_email_change, send_phone_code
 from basalt.auth.messages import Channel
+from basalt.auth.notices import notify
 from basalt.auth.one_time import clear_tokens, count_wrong_code, hash_code, use_token
 from basalt.auth.pkce import check_challenge, keep_flow
+from basalt.auth.provider_codes import use_provider_code
 from basalt.auth.render import render_user
 from basalt.auth.sessions import end_sessions
 from basalt.auth.users import (
@@ -72,7 +74,7 @@ async def update_user(call: Call) -> Response:
     user = call.user
     _check_allowed(call, user, parameters)
     new_hash = await _new_password_hash(call, user, parameters)
-    channel = check_channel(parameters.channel)
+    channel = check_channel(call, parameters.channel)
     async with call.auth.transaction() as tx:
         await _check_free(call, tx, user, parameters)
         outcome = await _prove_again(call, tx, user, parameters)
@@ -100,6 +102,8 @@ async def _apply(
         await _change_email(call, tx, user, parameters)
     if parameters.phone and parameters.phone != user.phone:
         await _change_phone(call, tx, user, parameters.phone, channel)
+    if new_hash is not None:
+        await notify(call, tx, user, "password_changed")
     await record(tx, user, "user_modified")
 
 
@@ -107,7 +111,7 @@ async def _change_email(call: Call, tx: Transaction, user: User, parameters: Par
     if user.is_anonymous and not call.settings.email.enable_confirmations:
         # Like a sign-up with auto-confirmation; a permanent user always proves a new address.
         await tx.execute(PREPARE_EMAIL_CHANGE, {"id": user.id, "address": parameters.email})
-        await change_email(tx, await reload_user(tx, user))
+        await change_email(call, tx, await reload_user(tx, user))
         return
     is_pkce = bool(parameters.code_challenge)
     if is_pkce:
@@ -125,7 +129,7 @@ async def _change_email(call: Call, tx: Transaction, user: User, parameters: Par
 async def _change_phone(call: Call, tx: Transaction, user: User, phone: str, channel: Channel) -> None:
     if not call.settings.sms.enable_confirmations:
         await tx.execute(PREPARE_PHONE_CHANGE, {"id": user.id, "address": phone})
-        await change_phone(tx, await reload_user(tx, user))
+        await change_phone(call, tx, await reload_user(tx, user))
         return
     await send_phone_code(call, tx, user, phone, "phone_change", channel)
 
@@ -166,13 +170,16 @@ async def _prove_again(call: Call, tx: Transaction, user: User, parameters: Para
     address = user.email or user.phone
     section = call.settings.email if user.email else call.settings.sms
     current = await load_user(tx, user.id) or user
-    used = await use_token(
-        tx,
-        current,
-        ("reauthentication_token",),
-        hash_code(address, parameters.nonce),
-        expiry_s=section.otp_expiry_s,
-    )
+    if not user.email and call.auth.messages.checks_codes_elsewhere:
+        used = await use_provider_code(call, tx, user, ("reauthentication_token",), address, parameters.nonce)
+    else:
+        used = await use_token(
+            tx,
+            current,
+            ("reauthentication_token",),
+            hash_code(address, parameters.nonce),
+            expiry_s=section.otp_expiry_s,
+        )
     if used is None:
         await count_wrong_code(tx, user, ("reauthentication_token",))
         return AuthError("reauthentication_not_valid")

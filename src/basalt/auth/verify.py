@@ -33,6 +33,7 @@ from basalt.auth.one_time import (
     use_token,
 )
 from basalt.auth.pkce import METHOD_OF_TYPE, issue_auth_code
+from basalt.auth.provider_codes import use_provider_code
 from basalt.auth.redirects import with_fragment, with_query
 from basalt.auth.tokens import issue_session, session_response
 from basalt.auth.users import (
@@ -188,6 +189,8 @@ async def _find(call: Call, tx: Transaction, proof: Proof) -> User | None:
 
 
 async def _use(call: Call, tx: Transaction, user: User, proof: Proof) -> TokenType | None:
+    if proof.phone and call.auth.messages.checks_codes_elsewhere:
+        return await use_provider_code(call, tx, user, proof.token_types, proof.phone, proof.code)
     section = call.settings.sms if proof.type in PHONE_TYPES else call.settings.email
     return await use_token(tx, user, proof.token_types, proof.token_hash, expiry_s=section.otp_expiry_s)
 

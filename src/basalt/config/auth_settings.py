@@ -72,6 +72,9 @@ class TwilioSettings:
     message_service_sid: str = setting("", "Messaging service SID, or the sender's number.")
     content_sid: str = setting("", "Content template for WhatsApp.")
     auth_token: str | None = setting(None, "Auth token.")
+    api_url: str | None = setting(
+        None, "Address of the API, for another region; by default https://api.twilio.com."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,9 @@ class TwilioVerifySettings:
     account_sid: str = setting("", "Account SID.")
     message_service_sid: str = setting("", "Verify service SID.")
     auth_token: str | None = setting(None, "Auth token.")
+    api_url: str | None = setting(
+        None, "Address of the API, for another region; by default https://verify.twilio.com."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +93,9 @@ class MessageBirdSettings:
     enabled: bool = setting(False, "Send text messages by this provider.")
     originator: str = setting("", "Sender.")
     access_key: str | None = setting(None, "Access key.")
+    api_url: str | None = setting(
+        None, "Address of the API, for another region; by default https://rest.messagebird.com."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +103,9 @@ class TextLocalSettings:
     enabled: bool = setting(False, "Send text messages by this provider.")
     sender: str = setting("", "Sender.")
     api_key: str | None = setting(None, "API key.")
+    api_url: str | None = setting(
+        None, "Address of the API, for another region; by default https://api.textlocal.in."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +114,9 @@ class VonageSettings:
     sender: str = setting("", "Sender.", key="from")
     api_key: str = setting("", "API key.")
     api_secret: str | None = setting(None, "API secret.")
+    api_url: str | None = setting(
+        None, "Address of the API, for another region; by default https://rest.nexmo.com."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+Channel = Literal["sms", "whatsapp"]
+
+
+class SendError(Exception):
+    """The message did not leave. What it says is for the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mail:
@@ -20,15 +26,34 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class TextMessage:
-    """`to` is a number in E.164 digits."""
+    """`to` is a number in E.164 digits; `code` is the code in the body, for providers with templates of their own."""
 
     to: str
     body: str
     kind: str
-    channel: Literal["sms", "whatsapp"] = "sms"
+    channel: Channel = "sms"
+    code: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+class MailSender(Protocol):
+    async def send(self, message: Mail) -> None:
+        """Hand the message over for good, or raise."""
+
+
+class TextSender(Protocol):
+    async def send(self, message: TextMessage) -> None:
+        """Hand the message over for good, or raise."""
+
+
 class Sender(Protocol):
+    """Takes both."""
+
     async def send(self, message: Mail | TextMessage) -> None:
         """Hand the message over for good, or raise."""
+
+
+class CodeChecker(Protocol):
+    async def check_code(self, to: str, code: str) -> bool:
+        """Whether `code` is the one that the provider made and sent to `to`. Raises SendError when it cannot be
+        asked."""

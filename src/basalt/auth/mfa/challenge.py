@@ -71,7 +71,7 @@ async def challenge(call: Call, factor_id: str) -> Response:
             case "totp":
                 shown = await _insert(call, tx, factor, uuid4())
             case "phone":
-                channel = check_channel(parse_parameters(body, Parameters).channel)
+                channel = check_channel(call, parse_parameters(body, Parameters).channel)
                 shown = await _challenge_phone(call, tx, factor, channel)
             case "webauthn":
                 parse_parameters(body, Parameters)  # rpId and rpOrigins in it count for nothing, as in GoTrue
