@@ -16,6 +16,7 @@ import psycopg
 
 from basalt import observe
 from basalt.access import AccessError, Caller
+from basalt.bounded_dict import BoundedDict
 from basalt.config import ConfigError, RestSettings, override_rest_settings
 from basalt.errors import BasaltError
 from basalt.http import Headers, Request, Response, json_response
@@ -107,8 +108,8 @@ class RestService:
         self._root = RootDocuments(self._visibility, server or ServerAddress("127.0.0.1", 3000))
         self._pool = open_pool(conninfo, max_size=BATCH_CONNECTIONS, name="batch")
         self._cache: SchemaCache | None = None
-        self._letters: dict[Letter, Ready] = {}
-        self._shapes: dict[Hashable, Prepared] = {}
+        self._letters: BoundedDict[Letter, Ready] = BoundedDict(MAX_KEPT)
+        self._shapes: BoundedDict[Hashable, Prepared] = BoundedDict(MAX_KEPT)
         self._disconnects = Disconnects()
         self._watch = SchemaWatch(conninfo, load_settings=self._load_settings, on_change=self._renew)
 
@@ -245,7 +246,7 @@ class RestService:
         assert shaped.values is not None
         ready = Ready(known, shaped.values)
         if letter.method in READING_METHODS:
-            keep(self._letters, letter, ready)
+            self._letters[letter] = ready
         return ready
 
     def _remember(
@@ -254,9 +255,9 @@ class RestService:
         if not prepared.is_kept:
             return
         if shaped is not None and shaped.values is not None and is_trusted(shaped, prepared.api):
-            keep(self._shapes, shaped.key, prepared)
+            self._shapes[shaped.key] = prepared
         if letter is not None and letter.method in READING_METHODS:
-            keep(self._letters, letter, Ready(prepared, values))
+            self._letters[letter] = Ready(prepared, values)
 
     async def _run_batch(self, body: bytes, caller: Caller, request: Request) -> Response:
         runner = BatchRunner(self._pool, self._known(), self._settings, self._prepare)
@@ -320,14 +321,6 @@ class RestService:
         self._visibility.forget()
         self._root.forget()
         self._lanes.forget_statements()
-
-
-def keep(kept: dict[K, V], key: K, value: V) -> None:
-    """Bounded: the oldest quarter gives way at once, which is cheaper than one each time."""
-    if len(kept) >= MAX_KEPT:
-        for old in list(kept)[: MAX_KEPT // 4]:
-            del kept[old]
-    kept[key] = value
 
 
 async def _read(subject: K, body: bytes | None, step: Callable[[K, bytes | None], V]) -> V:
