@@ -5,10 +5,18 @@ a second path cannot forget the first one's check; a REST server without a proje
 verify tokens in the same way (`tokens`). `ProjectKeys` holds what signs.
 """
 
-from basalt.access.authoriser import Authoriser
+from basalt.access.authoriser import AnyAuthoriser, Authoriser
 from basalt.access.bearer import BearerAuthoriser
 from basalt.access.caller import Caller
 from basalt.access.errors import AccessError
 from basalt.access.keys import ProjectKeys, load_project_keys
 
-__all__ = ["AccessError", "Authoriser", "BearerAuthoriser", "Caller", "ProjectKeys", "load_project_keys"]
+__all__ = [
+    "AccessError",
+    "AnyAuthoriser",
+    "Authoriser",
+    "BearerAuthoriser",
+    "Caller",
+    "ProjectKeys",
+    "load_project_keys",
+]

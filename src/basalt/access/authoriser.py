@@ -6,7 +6,7 @@ A key says which project role speaks (`apikey` header or query parameter), a bea
 from hmac import compare_digest
 from urllib.parse import parse_qs
 
-from basalt.access.bearer import TokenRules, bearer_token, build_verifier, token_rules
+from basalt.access.bearer import BearerAuthoriser, TokenRules, bearer_token, build_verifier, token_rules
 from basalt.access.caller import Caller, caller_of_key
 from basalt.access.errors import AccessError
 from basalt.access.keys import ProjectKeys
@@ -87,6 +87,9 @@ class Authoriser:
         if known is None:
             raise AccessError("unknown_key", hint="Double check the publishable or secret key of the project")
         return known
+
+
+AnyAuthoriser = Authoriser | BearerAuthoriser
 
 
 def _project_keys(keys: ProjectKeys) -> tuple[VerifyingKey, ...]:

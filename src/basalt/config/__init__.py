@@ -39,6 +39,7 @@ from basalt.config.dotenv import read_dotenv
 from basalt.config.load import load_settings, load_standalone_settings
 from basalt.config.postgrest import (
     DATABASE_SETTINGS,
+    LEAST_SECRET_BYTES,
     override_rest_settings,
     parse_key_set,
     rest_secret,
@@ -56,6 +57,7 @@ from basalt.config.settings import (
 
 __all__ = [
     "DATABASE_SETTINGS",
+    "LEAST_SECRET_BYTES",
     "NOTHING",
     "ApiSettings",
     "AuthRateLimitSettings",

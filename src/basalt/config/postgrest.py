@@ -85,7 +85,7 @@ LOG_LEVELS: Mapping[str, str] = {
 }
 HOSTS: Mapping[str, str] = {"*": "0.0.0.0", "*4": "0.0.0.0", "!4": "0.0.0.0", "*6": "::", "!6": "::"}  # noqa: S104
 CLOSED_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
-LEAST_SECRET_BYTES = 32
+LEAST_SECRET_BYTES = 32  # RFC 7518 §3.2: a key for HS256 is not shorter than the hash
 
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import psycopg
 
 from basalt import observe
-from basalt.access import AccessError, Caller
+from basalt.access import AccessError, AnyAuthoriser, Caller
 from basalt.bounded_dict import BoundedDict
 from basalt.config import ConfigError, RestSettings, override_rest_settings
 from basalt.errors import BasaltError
-from basalt.http import Headers, Request, Response, json_response
+from basalt.http import Request, Response, json_response
 from basalt.postgres import LanePool, LanesUnavailable, SchemaCache, open_pool
 from basalt.rest.batch import BatchError, BatchRunner, parse_batch
 from basalt.rest.database_settings import load_database_settings
@@ -57,14 +57,6 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 
-class RestAuthoriser(Protocol):
-    def authorise(self, headers: Headers, query_string: bytes = b"") -> Caller:
-        """Who asks. Raises AccessError."""
-
-    def configure(self, settings: RestSettings) -> None:
-        """Go by these settings from now on. Raises ConfigError."""
-
-
 class Observed:
     """How long the steps of one request took, in seconds, for `Server-Timing`."""
 
@@ -94,7 +86,7 @@ class RestService:
     def __init__(
         self,
         settings: RestSettings,
-        authoriser: RestAuthoriser,
+        authoriser: AnyAuthoriser,
         lanes: LanePool,
         conninfo: str,
         *,
