@@ -45,6 +45,7 @@ from basalt.config.postgrest import (
     rest_secret,
 )
 from basalt.config.role_path import NOTHING, RolePath, parse_role_path
+from basalt.config.server_address import ServerAddress, parse_proxy_uri
 from basalt.config.settings import (
     ApiSettings,
     BasaltSettings,
@@ -86,6 +87,7 @@ __all__ = [
     "RestSettings",
     "RolePath",
     "SamlSettings",
+    "ServerAddress",
     "SessionSettings",
     "Settings",
     "SmsSettings",
@@ -101,6 +103,7 @@ __all__ = [
     "load_standalone_settings",
     "override_rest_settings",
     "parse_key_set",
+    "parse_proxy_uri",
     "parse_role_path",
     "read_dotenv",
     "rest_secret",

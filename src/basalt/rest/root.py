@@ -4,11 +4,11 @@ import asyncio
 
 from basalt.access import Caller
 from basalt.bounded_dict import BoundedDict
-from basalt.config import RestSettings
+from basalt.config import RestSettings, ServerAddress
 from basalt.http import Request, Response
 from basalt.postgres import SchemaCache
 from basalt.rest.errors import RestError
-from basalt.rest.openapi import ServerAddress, render_openapi
+from basalt.rest.openapi import render_openapi
 from basalt.rest.query import ApiRequest
 from basalt.rest.visibility import Visibility
 

@@ -17,7 +17,7 @@ import psycopg
 from basalt import observe
 from basalt.access import AccessError, AnyAuthoriser, Caller
 from basalt.bounded_dict import BoundedDict
-from basalt.config import ConfigError, RestSettings, override_rest_settings
+from basalt.config import ConfigError, RestSettings, ServerAddress, override_rest_settings
 from basalt.errors import BasaltError
 from basalt.http import Request, Response, json_response
 from basalt.postgres import LanePool, LanesUnavailable, SchemaCache, open_pool
@@ -27,7 +27,6 @@ from basalt.rest.disconnects import Disconnects
 from basalt.rest.errors import RestError, UnknownNameError, render_error, rest_error_from_access
 from basalt.rest.hints import find_hint
 from basalt.rest.literals import Values
-from basalt.rest.openapi import ServerAddress
 from basalt.rest.plan.call import find_routine
 from basalt.rest.plan.read import find_table
 from basalt.rest.query import ApiRequest, BatchTarget, RootTarget, RoutineTarget, RowsTarget, TableTarget
