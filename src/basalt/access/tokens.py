@@ -65,8 +65,11 @@ class TokenVerifier:
         check_claims(claims, self._audience)
         return caller_of_claims({**claims, "role": self._role_of(claims)}, token)
 
-    def _role_of(self, claims: Mapping[str, Any]) -> str:
-        found = self._role_path(claims)
+    def _role_of(self, claims: dict[str, Any]) -> str:
+        try:
+            found = self._role_path(claims)
+        except ValueError as exc:
+            raise AccessError("malformed", "The claims of the token are nested too deeply") from exc
         if found is NOTHING:
             return self.anonymous().role
         if not isinstance(found, str) or not found or "\0" in found:
