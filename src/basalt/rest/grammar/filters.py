@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Literal, NoReturn, cast
+from typing import NoReturn, cast
 
 from basalt.rest.errors import RestError
 from basalt.rest.grammar.names import (
@@ -16,7 +16,7 @@ from basalt.rest.grammar.names import (
     read_field,
     unescaped,
 )
-from basalt.rest.grammar.text import COMMA, Text, read_text
+from basalt.rest.grammar.text import Text, read_text
 from basalt.rest.query import (
     Compare,
     Filter,
@@ -28,6 +28,7 @@ from basalt.rest.query import (
     IsDistinct,
     IsValue,
     Logic,
+    LogicOperator,
     LogicTree,
     Operation,
     Quantifier,
@@ -74,9 +75,7 @@ def is_operation(text: str) -> bool:
     return _OPERATION.match(text) is not None or text.startswith("not.")
 
 
-def parse_logic(
-    text: str, operator: Literal["and", "or"], *, negated: bool, shown: str | None = None
-) -> LogicTree:
+def parse_logic(text: str, operator: LogicOperator, *, negated: bool, shown: str | None = None) -> LogicTree:
     """The value of `and`, `or`, `not.and`, `not.or`.
 
     >>> parse_logic("(a.eq.1,not.or(b.is.null,c.in.(x,y)))", "and", negated=False).children[1].negated
@@ -102,7 +101,7 @@ def _read_operation(source: Text, read_value: Callable[[Text], str]) -> tuple[Op
     operation: Operation
     if compare:
         operation = Compare(
-            cast(FilterOperator, compare), read_value(source), cast(Quantifier | None, quantifier)
+            cast(FilterOperator, compare), read_value(source), cast("Quantifier | None", quantifier)
         )
     elif word == "in":
         operation = InList(_read_list(source))
@@ -215,9 +214,7 @@ def _read_tree(source: Text) -> LogicTree:
     source.at = found.end()
     source.enter()
     children = [_read_tree(source)]
-    while (comma := COMMA.match(source.text, source.at)) is not None:
-        source.count()
-        source.at = comma.end()
+    while source.take_comma():
         children.append(_read_tree(source))
     close = _CLOSE.match(source.text, source.at)
     if close is None:
@@ -225,7 +222,7 @@ def _read_tree(source: Text) -> LogicTree:
         source.fail('","', '")"')
     source.at = close.end()
     source.depth -= 1
-    return Logic(cast(Literal["and", "or"], found[2]), tuple(children), found[1] is not None)
+    return Logic(cast(LogicOperator, found[2]), tuple(children), found[1] is not None)
 
 
 def _read_condition(source: Text) -> Filter:

@@ -2,11 +2,11 @@
 
 import re
 from functools import lru_cache
-from typing import Literal, NoReturn, cast
+from typing import NoReturn, cast
 
 from basalt.rest.errors import RestError
-from basalt.rest.grammar.text import CACHED_TEXTS, COMMA, END, Text, over_limit, read_text
-from basalt.rest.query import EmbedPath, FieldRef, JsonStep
+from basalt.rest.grammar.text import CACHED_TEXTS, END, Text, over_limit, read_text
+from basalt.rest.query import EmbedPath, FieldRef, JsonStep, LogicOperator
 
 MAX_DIGITS = 9  # of an index into a JSON array
 
@@ -41,7 +41,7 @@ def parse_path(text: str) -> tuple[EmbedPath, FieldRef]:
     return read_text(text, "tree path", _read_tree_path)
 
 
-def parse_logic_path(text: str) -> tuple[EmbedPath, Literal["and", "or"], bool]:
+def parse_logic_path(text: str) -> tuple[EmbedPath, LogicOperator, bool]:
     """The name of a logic parameter: the embeds, the operator, whether it is negated.
 
     >>> parse_logic_path("actors.not.or")
@@ -51,7 +51,7 @@ def parse_logic_path(text: str) -> tuple[EmbedPath, Literal["and", "or"], bool]:
     if operator not in ("and", "or"):  # quoted, such as "a.or"
         raise RestError("PGRST100", problem=f'"failed to parse logic path ({text})" (line 1, column 1)')
     embeds = tuple(name for name in path if name != "not")
-    return embeds, cast(Literal["and", "or"], operator), "not" in path
+    return embeds, cast(LogicOperator, operator), "not" in path
 
 
 def parse_names(text: str, what: str) -> tuple[str, ...]:
@@ -73,14 +73,12 @@ def _read_dotted(source: Text) -> list[str]:
 
 def _read_tree_path(source: Text) -> tuple[EmbedPath, FieldRef]:
     *path, name = _read_dotted(source)
-    return tuple(path), FieldRef(name, read_json_path(source) if source.has("->") else ())
+    return tuple(path), FieldRef(name, read_json_path(source))
 
 
 def _read_names(source: Text) -> list[str]:
     names = [read_name(source)]
-    while (comma := COMMA.match(source.text, source.at)) is not None:
-        source.count()
-        source.at = comma.end()
+    while source.take_comma():
         names.append(read_name(source))
     return names
 
@@ -123,7 +121,7 @@ def unescaped(text: str) -> str:
 def read_field(source: Text) -> FieldRef:
     source.skip_spaces()
     name = read_name(source)
-    found = FieldRef(name, read_json_path(source) if source.has("->") else ())
+    found = FieldRef(name, read_json_path(source))
     source.skip_spaces()
     return found
 

@@ -2,12 +2,12 @@
 
 import re
 from functools import lru_cache
-from typing import Literal, NoReturn, cast
+from typing import NoReturn, cast
 
 from basalt.rest.errors import RestError
 from basalt.rest.grammar.names import DELIMITER, fail_after_field, read_field, read_json_path, read_name
 from basalt.rest.grammar.text import CACHED_TEXTS, END, MAX_CACHED_LENGTH, Text, read_text
-from basalt.rest.query import FieldRef, OrderTerm
+from basalt.rest.query import Direction, FieldRef, NullsPlace, OrderTerm
 
 _ORDER_WORDS = re.compile(r"(?:\.(asc|desc))?(?:\.nulls(first|last))?")
 
@@ -27,9 +27,9 @@ def parse_order(text: str) -> tuple[OrderTerm, ...]:
     >>> parse_order("clients(data->a).asc")[0].relation
     'clients'
     """
-    return (
-        _parse_short_order(text) if len(text) <= MAX_CACHED_LENGTH else read_text(text, "order", _read_terms)
-    )
+    if len(text) <= MAX_CACHED_LENGTH:
+        return _parse_short_order(text)
+    return read_text(text, "order", _read_terms)
 
 
 def _read_terms(source: Text) -> tuple[OrderTerm, ...]:
@@ -48,7 +48,7 @@ def _read_term(source: Text) -> OrderTerm:
         field = _read_related_field(source, name)
         relation = name
     else:
-        field = FieldRef(name, read_json_path(source) if source.has("->") else ())
+        field = FieldRef(name, read_json_path(source))
     source.skip_spaces()
     found = _ORDER_WORDS.match(source.text, source.at)
     assert found is not None
@@ -60,8 +60,8 @@ def _read_term(source: Text) -> OrderTerm:
         _fail_term(source, name_end, direction, nulls, is_related=relation is not None)
     return OrderTerm(
         field,
-        cast(Literal["asc", "desc"] | None, direction),
-        cast(Literal["first", "last"] | None, nulls),
+        cast("Direction | None", direction),
+        cast("NullsPlace | None", nulls),
         relation,
     )
 

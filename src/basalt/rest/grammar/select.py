@@ -13,7 +13,6 @@ from basalt.rest.grammar.names import (
 )
 from basalt.rest.grammar.text import (
     CACHED_TEXTS,
-    COMMA,
     END,
     MAX_CACHED_LENGTH,
     Text,
@@ -54,9 +53,7 @@ def parse_select(text: str) -> tuple[SelectItem, ...]:
 
 def _read_items(source: Text) -> tuple[SelectItem, ...]:
     items = [_read_item(source)]
-    while (comma := COMMA.match(source.text, source.at)) is not None:
-        source.count()
-        source.at = comma.end()
+    while source.take_comma():
         items.append(_read_item(source))
     return tuple(items)
 
@@ -92,7 +89,7 @@ def _read_item(source: Text) -> SelectItem:
 
 def _read_select_field(source: Text, alias: str | None, name: str) -> SelectField:
     name_end = source.at
-    field = FieldRef(name, read_json_path(source) if source.has("->") else ())
+    field = FieldRef(name, read_json_path(source))
     source.skip_spaces()
     if source.at == len(source.text) or source.text[source.at] in ",)":
         return SelectField(field, alias)

@@ -16,7 +16,7 @@ MAX_ITEMS = 4096  # fields, list values, conditions, steps of one parameter
 CACHED_TEXTS = 2048
 MAX_CACHED_LENGTH = 2048
 
-COMMA = re.compile(r"[ \t]*,[ \t]*")
+_COMMA = re.compile(r"[ \t]*,[ \t]*")
 
 END = "end of input"
 
@@ -24,8 +24,7 @@ T = TypeVar("T")
 
 
 class Text:
-    """A text with the place reached. `shown` is how an error quotes it, `hidden` the number of characters
-    before it that the caller did not write."""
+    """A text with the place reached. `shown` is how an error quotes it."""
 
     __slots__ = ("at", "depth", "embeds", "items", "shown", "text", "what")
 
@@ -56,6 +55,15 @@ class Text:
             self.at += len(literal)
             return True
         return False
+
+    def take_comma(self) -> bool:
+        """Step over a comma and the spaces around it: another item follows."""
+        found = _COMMA.match(self.text, self.at)
+        if found is None:
+            return False
+        self.count()
+        self.at = found.end()
+        return True
 
     def fail(self, *expecting: str, at: int | None = None, found: int | None = None) -> NoReturn:
         """Raise PGRST100 in Parsec's words. `found` is where the unexpected character stands when that is
