@@ -162,7 +162,7 @@ def test_other_schemes_are_not_remembered(keys: ProjectKeys, authoriser: Authori
     for number in range(20):
         basic = Headers([(b"authorization", b"Basic %d" % number)])
         assert authoriser.authorise(basic).role == "anon"
-    assert not authoriser._decided
+    assert not authoriser._verifier._cached
 
     authoriser.authorise(headers(bearer=keys.sign(user_claims())))
-    assert len(authoriser._decided) == 1
+    assert len(authoriser._verifier._cached) == 1

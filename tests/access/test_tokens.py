@@ -214,6 +214,14 @@ def test_a_role_that_is_no_name_is_refused(role: object) -> None:
 # The way in
 
 
+def test_claims_that_are_too_deep_for_the_path_to_the_role_are_refused() -> None:
+    claims: Any = "author"
+    for _ in range(200):
+        claims = [claims]
+    with pytest.raises(AccessError, match="claims of the token are nested too deeply"):
+        role_of({"deep": claims}, jwt_role_claim_key="$..role")
+
+
 def test_without_a_bearer_token_the_caller_is_anonymous() -> None:
     authoriser = BearerAuthoriser(settings())
     for headers in (bearer(None), bearer("dTpw", "Basic"), Headers([(b"apikey", b"x")])):

@@ -107,7 +107,7 @@ def test_every_setting_of_rest_has_its_variable() -> None:
         ("PGRST_DB_SCHEMAS", "public, pg_catalog", "'pg_catalog' cannot be exposed"),
         ("PGRST_DB_SCHEMA", "information_schema", "'information_schema' cannot be exposed"),
         ("PGRST_JWT_AUD", "http://%%localhorst.invalid", "not a URI"),
-        ("PGRST_JWT_ROLE_CLAIM_KEY", "$.my_role;;domain", "position 10"),
+        ("PGRST_JWT_ROLE_CLAIM_KEY", "$.my_role;;domain", "found ';', line 1, column 9"),
         ("PGRST_JWT_SECRET", "short", "at least 32 characters"),
         ("PGRST_JWT_SECRET", "-----BEGIN PUBLIC KEY-----\n" + "A" * 99, "a public key is no secret"),
         ("PGRST_JWT_SECRET", "@/nowhere/secret", "/nowhere/secret cannot be read: No such file"),

@@ -1,4 +1,4 @@
-"""Lanes on a database of the test's own."""
+"""Lanes on a database of the test's own, and the schema cache of a small project."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from basalt.postgres import DatabaseAccess, LanePool
+from basalt.postgres import DatabaseAccess, LanePool, SchemaCache, load_schema_cache
+from tests.postgres.schema_project import CASTS, EXPOSED, MEDIA, RELATIONSHIPS, ROUTINES, TABLES, Connection
 
 OpenLanes = Callable[..., AbstractAsyncContextManager[LanePool]]
 Observer = psycopg.Connection[tuple[Any, ...]]
@@ -40,3 +41,24 @@ def observer(database: DatabaseAccess) -> Iterator[Observer]:
     """A connection beside the lanes that sees everything and commits each statement."""
     with psycopg.connect(database.conninfo("supabase_admin"), autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def schema_project(template: DatabaseAccess, clone_database: Any) -> Iterator[Connection]:
+    """Connected as a superuser who has taken a role without privileges."""
+    with (
+        clone_database(template.dbname) as access,
+        psycopg.connect(access.conninfo("supabase_admin"), autocommit=True) as connection,
+    ):
+        for statements in (TABLES, RELATIONSHIPS, ROUTINES, CASTS, MEDIA):
+            connection.execute(statements)
+        connection.execute("create role cache_login noinherit")
+        connection.execute("set role cache_login")
+        yield connection
+        connection.execute("reset role")
+        connection.execute("drop role cache_login")
+
+
+@pytest.fixture(scope="session")
+def cache(schema_project: Connection) -> SchemaCache:
+    return load_schema_cache(schema_project, EXPOSED, ["extra"])

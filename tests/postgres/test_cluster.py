@@ -94,6 +94,16 @@ def test_the_server_is_what_the_contract_needs(cluster_access: DatabaseAccess) -
     assert ask(access, "show password_encryption") == "scram-sha-256"
 
 
+def test_statements_are_compiled_only_where_the_project_says_so(cluster_access: DatabaseAccess) -> None:
+    assert ask(cluster_access, "show jit") == "off"
+    with psycopg.connect(cluster_access.conninfo("supabase_admin"), autocommit=True) as connection:
+        connection.execute("alter database postgres set jit = on")
+        try:
+            assert ask(cluster_access, "show jit") == "on"
+        finally:
+            connection.execute("alter database postgres reset jit")
+
+
 @pytest.mark.parametrize("host", ["socket", "tcp"])
 def test_every_door_asks_for_the_password(cluster_access: DatabaseAccess, host: str) -> None:
     access = cluster_access

@@ -8,6 +8,10 @@ import httpx2
 import pytest
 
 OBJECT = {"accept": "application/vnd.pgrst.object+json"}
+FULL = "return=representation"
+UNDO = "tx=rollback"
+TRY = {"prefer": f"{FULL}, {UNDO}"}
+"""Show what would be there, and leave everything as it was."""
 
 
 def rows(api: httpx2.Client, path: str, **headers: str) -> Any:
@@ -21,6 +25,11 @@ def refused(answer: httpx2.Response) -> tuple[int, str]:
     """Status and code of an answer that must be an error."""
     assert answer.status_code >= 300, answer.text
     return answer.status_code, answer.json()["code"]
+
+
+def tried(answer: httpx2.Response, status: int) -> Any:
+    assert answer.status_code == status, answer.text
+    return answer.json()
 
 
 def case(behaviour: str, path: str, expected: Any) -> Any:

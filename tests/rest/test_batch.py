@@ -42,6 +42,7 @@ CONFIG = """
 project_id = "batch"
 [basalt.rest]
 db_tx_end = "commit-allow-override"
+server_timing_enabled = true
 """
 
 
@@ -230,15 +231,17 @@ def test_reads_alone_are_read_only(cinema: Server, batch: Any) -> None:
     assert (answer.status_code, answer.json()["code"]) == (405, "25006")
 
 
-def test_batch_can_be_rolled_back_where_allowed(cinema: Server, batch: Any) -> None:
+@pytest.mark.parametrize("preference", ["tx=rollback", "handling=lenient, tx=rollback, tx=commit"])
+def test_batch_can_be_rolled_back_where_allowed(cinema: Server, batch: Any, preference: str) -> None:
     before = count(cinema, "words")
     answer = batch(
         {"method": "POST", "path": "/words", "body": {"word": "tried"}},
         {"path": "/words?word=eq.tried"},
-        Prefer="tx=rollback",
+        Prefer=preference,
     )
     assert answer.json()[1]["body"] == [{"word": "tried"}]
     assert count(cinema, "words") == before
+    assert "server-timing" in answer.headers
 
 
 def test_text_and_csv_bodies_are_sent_as_they_are(batch: Any) -> None:

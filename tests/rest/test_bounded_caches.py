@@ -19,7 +19,7 @@ from basalt.rest.media import parse_accept
 from basalt.rest.parameters import render_canonical
 from basalt.rest.request import parse_request
 from basalt.rest.run import prepare
-from basalt.rest.service import MAX_KEPT
+from basalt.rest.service import MAX_KEPT, Ready
 from basalt.rest.shape import letter_of, shape_of, values_of
 from tests.rest.cinema import SCHEMAS, STRICT, build_cinema
 from tests.rest.examine import parse_message
@@ -80,7 +80,7 @@ def test_shapes_and_letters_are_kept_up_to_a_bound(service: RestService) -> None
     for request in requests():
         letter = letter_of(request)
         assert letter is not None
-        service._remember(letter, shape_of(letter, None), prepared, values_of(api))
+        service._remember(letter, shape_of(letter, None), Ready(prepared, values_of(api)))
         parse_accept(request.headers.get("accept"))
         render_canonical(request.query_string)
     assert MAX_KEPT * 3 / 4 <= len(service._shapes) <= MAX_KEPT

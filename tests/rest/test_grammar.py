@@ -2,7 +2,6 @@
 
 import pytest
 
-from basalt.rest import grammar
 from basalt.rest.errors import RestError
 from basalt.rest.grammar import (
     is_operation,
@@ -14,6 +13,7 @@ from basalt.rest.grammar import (
     parse_path,
     parse_select,
 )
+from basalt.rest.grammar.text import MAX_DEPTH, MAX_ITEMS, MAX_LENGTH
 from basalt.rest.query import (
     Compare,
     FieldRef,
@@ -358,7 +358,7 @@ def test_empty_columns_are_refused_as_postgrest_does() -> None:
     assert raised.value.details == "unexpected end of input expecting field name (* or [a..z0..9_$])"
 
 
-DEEP, WIDE = grammar.MAX_DEPTH + 1, grammar.MAX_ITEMS + 1
+DEEP, WIDE = MAX_DEPTH + 1, MAX_ITEMS + 1
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ DEEP, WIDE = grammar.MAX_DEPTH + 1, grammar.MAX_ITEMS + 1
         ("select", ",".join("a" * 1 for _ in range(WIDE + 1))),
         ("select", "a" + "->b" * (WIDE + 1)),
         ("select", "a->" + "1" * 10),
-        ("select", "a" * (grammar.MAX_LENGTH + 1)),
+        ("select", "a" * (MAX_LENGTH + 1)),
         ("filter", f"in.({','.join('1' for _ in range(WIDE + 1))})"),
         ("order", ",".join("a" for _ in range(WIDE + 1))),
         ("names", ",".join("a" for _ in range(WIDE + 1))),

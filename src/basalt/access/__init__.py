@@ -5,7 +5,7 @@ a second path cannot forget the first one's check; a REST server without a proje
 verify tokens in the same way (`tokens`). `ProjectKeys` holds what signs.
 """
 
-from basalt.access.authoriser import Authoriser
+from basalt.access.authoriser import AnyAuthoriser, Authoriser
 from basalt.access.bearer import BearerAuthoriser
 from basalt.access.caller import Caller
 from basalt.access.errors import AccessError
@@ -15,6 +15,7 @@ from basalt.access.signing_keys import Algorithm, revoke, rotate, state_of
 __all__ = [
     "AccessError",
     "Algorithm",
+    "AnyAuthoriser",
     "Authoriser",
     "BearerAuthoriser",
     "Caller",

@@ -1,28 +1,24 @@
 """From the headers of a request to its `Caller`, in a project.
 
-A key says which project role speaks (`apikey` header or query parameter), a bearer token says which user. What was
-decided is kept by the headers it was decided from.
+A key says which project role speaks (`apikey` header or query parameter), a bearer token says which user.
 """
 
 from hmac import compare_digest
 from urllib.parse import parse_qs
 
-from basalt.access.bearer import TokenRules, bearer_token, build_verifier, token_rules
+from basalt.access.bearer import BearerAuthoriser, TokenRules, bearer_token, build_verifier, token_rules
 from basalt.access.caller import Caller, caller_of_key
 from basalt.access.errors import AccessError
 from basalt.access.keys import ProjectKeys
-from basalt.access.tokens import MAX_TOKEN_LENGTH, is_alive, remember
 from basalt.access.verifying_keys import VerifyingKey, load_verifying_keys, secret_key
 from basalt.config import RestSettings
 from basalt.http import Headers
 
-HeadersSent = tuple[str | None, str | None]
-
 
 class Authoriser:
-    """Holds the project's keys and the caches; one per process, used by every service. REST has one of its own, with
-    `settings`: the role of requests without a token, and, where they are set, the keys and rules for its tokens. The
-    project's API keys work in any case."""
+    """Holds the project's keys and the tokens it has verified; one per process, used by every service. REST has one of
+    its own, with `settings`: the role of requests without a token, and, where they are set, the keys and rules for its
+    tokens. The project's API keys work in any case."""
 
     def __init__(
         self, keys: ProjectKeys, *, require_api_key: bool = False, settings: RestSettings | None = None
@@ -39,14 +35,13 @@ class Authoriser:
         self.configure(settings or RestSettings())
 
     def configure(self, settings: RestSettings) -> None:
-        """Go by these settings from now on; what was decided by other ones is forgotten. Raises ConfigError, and then
+        """Go by these settings from now on; what was verified by other ones is forgotten. Raises ConfigError, and then
         the ones before stay. To be called where requests are served, not in another thread."""
         rules = token_rules(settings)
         if rules != self._rules:
             own_keys = load_verifying_keys(settings)
             keys = _project_keys(self._keys) if own_keys is None else own_keys
             self._verifier = build_verifier(rules, keys)
-            self._decided: dict[HeadersSent, Caller] = {}
             self._rules = rules
 
     def authorise(self, headers: Headers, query_string: bytes = b"") -> Caller:
@@ -55,17 +50,16 @@ class Authoriser:
         api_key = headers.get("apikey")
         if api_key is None and b"apikey=" in query_string:
             api_key = parse_qs(query_string.decode("latin-1")).get("apikey", [None])[0]
-        authorization = headers.get("authorization")
-        seen = self._decided.get((api_key, authorization))
-        if seen is not None and is_alive(seen):
-            return seen
-        token = bearer_token(authorization)
-        caller = self._decide(api_key, token)
-        # other schemes prove nothing, so that anybody could fill the memory with them
-        is_proven = token is not None or authorization is None
-        if is_proven and len(api_key or "") + len(authorization or "") < MAX_TOKEN_LENGTH:
-            remember(self._decided, (api_key, authorization), caller, self._verifier.max_cached)
-        return caller
+        by_key = self._caller_of_sent_key(api_key)
+        bearer = bearer_token(headers.get("authorization"))
+        if bearer is None:
+            return by_key or self._verifier.anonymous()
+        spoken_key = self.caller_of_api_key(bearer)
+        if spoken_key is not None:
+            return spoken_key
+        if bearer.startswith(("sb_publishable_", "sb_secret_")):
+            raise AccessError("unknown_key")
+        return self.verify(bearer)
 
     def verify(self, token: str) -> Caller:
         """The caller behind a bearer token. Raises AccessError, also for an ID token: that tells a client of the OAuth
@@ -90,17 +84,6 @@ class Authoriser:
                 found = caller
         return found
 
-    def _decide(self, api_key: str | None, bearer: str | None) -> Caller:
-        by_key = self._caller_of_sent_key(api_key)
-        if bearer is None:
-            return by_key or self._verifier.anonymous()
-        spoken_key = self.caller_of_api_key(bearer)
-        if spoken_key is not None:
-            return spoken_key
-        if bearer.startswith(("sb_publishable_", "sb_secret_")):
-            raise AccessError("unknown_key")
-        return self.verify(bearer)
-
     def _caller_of_sent_key(self, api_key: str | None) -> Caller | None:
         if not api_key:
             if self._require_api_key:
@@ -113,6 +96,9 @@ class Authoriser:
         if known is None:
             raise AccessError("unknown_key", hint="Double check the publishable or secret key of the project")
         return known
+
+
+AnyAuthoriser = Authoriser | BearerAuthoriser
 
 
 def _project_keys(keys: ProjectKeys) -> tuple[VerifyingKey, ...]:

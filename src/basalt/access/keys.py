@@ -24,7 +24,7 @@ from jwt.algorithms import get_default_algorithms
 from jwt.utils import base64url_encode
 
 from basalt.access.signing_keys import SigningKey, create_signing_keys, parse_signing_keys
-from basalt.config import AuthSettings, Settings
+from basalt.config import LEAST_SECRET_BYTES, AuthSettings, Settings
 from basalt.errors import BasaltError
 
 API_KEY_LIFE_S = 10 * 365 * 86400
@@ -185,5 +185,9 @@ def _api_key_token(role: str, secret: str, created_at: int) -> str:
 
 def _check_secret(secret: str) -> None:
     """RFC 7518 §3.2: an HS256 key has at least the hash's size; PostgREST refuses shorter ones too."""
-    if len(secret.encode()) < 32:
-        raise BasaltError("invalid_jwt_secret", 500, "auth.jwt_secret must be at least 32 characters long")
+    if len(secret.encode()) < LEAST_SECRET_BYTES:
+        raise BasaltError(
+            "invalid_jwt_secret",
+            500,
+            f"auth.jwt_secret must be at least {LEAST_SECRET_BYTES} characters long",
+        )

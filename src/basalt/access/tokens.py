@@ -16,6 +16,7 @@ import orjson
 from basalt.access.caller import Caller, caller_of_claims, caller_of_key
 from basalt.access.errors import AccessError
 from basalt.access.verifying_keys import SIGNED, VerifyingKey
+from basalt.bounded_dict import BoundedDict
 from basalt.config import NOTHING, RolePath
 
 LEEWAY_S = 30  # clocks differ; PostgREST tolerates as much
@@ -40,15 +41,14 @@ class TokenVerifier:
         self._role_path = role_path
         self._anonymous = None if anonymous_role is None else caller_of_key(anonymous_role)
         self._audience = audience
-        self.max_cached = max_cached
-        self._cached: dict[str, Caller] = {}
+        self._cached: BoundedDict[str, Caller] = BoundedDict(max_cached)
 
     def verify(self, token: str) -> Caller:
         """Raises AccessError."""
         cached = self._cached.get(token)
         if cached is None:
-            return remember(self._cached, token, self._verify(token), self.max_cached)
-        if not is_alive(cached):
+            cached = self._cached[token] = self._verify(token)
+        elif not is_alive(cached):
             raise AccessError("expired")
         return cached
 
@@ -65,8 +65,11 @@ class TokenVerifier:
         check_claims(claims, self._audience)
         return caller_of_claims({**claims, "role": self._role_of(claims)}, token)
 
-    def _role_of(self, claims: Mapping[str, Any]) -> str:
-        found = self._role_path(claims)
+    def _role_of(self, claims: dict[str, Any]) -> str:
+        try:
+            found = self._role_path(claims)
+        except ValueError as exc:
+            raise AccessError("malformed", "The claims of the token are nested too deeply") from exc
         if found is NOTHING:
             return self.anonymous().role
         if not isinstance(found, str) or not found or "\0" in found:
@@ -175,13 +178,3 @@ def _audiences(claims: Mapping[str, Any]) -> list[str]:
 def is_alive(caller: Caller) -> bool:
     """Whether the token behind a remembered caller has not expired since."""
     return caller.expires_at is None or int(time.time()) - LEEWAY_S <= caller.expires_at
-
-
-def remember(cache: dict[Any, Caller], key: object, caller: Caller, max_cached: int) -> Caller:
-    """Keep, and forget the oldest tenth when full: a dict remembers the order of insertion."""
-    if max_cached > 0:
-        if len(cache) >= max_cached:
-            for old in list(cache)[: max(1, max_cached // 10)]:
-                del cache[old]
-        cache[key] = caller
-    return caller

@@ -11,9 +11,8 @@ from typing import Any
 import jwt
 from jwt.algorithms import get_default_algorithms
 
-from basalt.config import ConfigError, Problem, RestSettings, parse_key_set, rest_secret
+from basalt.config import LEAST_SECRET_BYTES, ConfigError, Problem, RestSettings, parse_key_set, rest_secret
 
-LEAST_SECRET_BYTES = 32  # RFC 7518 §3.2: a key for HS256 is not shorter than the hash
 HMAC = frozenset({"HS256", "HS384", "HS512"})
 RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 BY_CURVE = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA", "Ed448": "EdDSA"}

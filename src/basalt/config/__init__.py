@@ -40,12 +40,14 @@ from basalt.config.hooks import HttpHook, PostgresHook, parse_hook
 from basalt.config.load import load_settings, load_standalone_settings
 from basalt.config.postgrest import (
     DATABASE_SETTINGS,
+    LEAST_SECRET_BYTES,
     override_rest_settings,
     parse_key_set,
     rest_secret,
 )
 from basalt.config.role_path import NOTHING, RolePath, parse_role_path
 from basalt.config.saml import parse_saml_key
+from basalt.config.server_address import ServerAddress, parse_proxy_uri
 from basalt.config.settings import (
     ApiSettings,
     BasaltSettings,
@@ -58,6 +60,7 @@ from basalt.config.settings import (
 
 __all__ = [
     "DATABASE_SETTINGS",
+    "LEAST_SECRET_BYTES",
     "NOTHING",
     "ApiSettings",
     "AuthRateLimitSettings",
@@ -88,6 +91,7 @@ __all__ = [
     "RestSettings",
     "RolePath",
     "SamlSettings",
+    "ServerAddress",
     "SessionSettings",
     "Settings",
     "SmsSettings",
@@ -104,6 +108,7 @@ __all__ = [
     "override_rest_settings",
     "parse_hook",
     "parse_key_set",
+    "parse_proxy_uri",
     "parse_role_path",
     "parse_saml_key",
     "read_dotenv",

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
 import orjson
 
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.role_path import parse_role_path
+from basalt.config.server_address import parse_proxy_uri
 from basalt.config.setting import check_bounds
 from basalt.config.settings import ApiSettings, BasaltSettings, RestSettings
 
@@ -85,7 +85,7 @@ LOG_LEVELS: Mapping[str, str] = {
 }
 HOSTS: Mapping[str, str] = {"*": "0.0.0.0", "*4": "0.0.0.0", "!4": "0.0.0.0", "*6": "::", "!6": "::"}  # noqa: S104
 CLOSED_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
-LEAST_SECRET_BYTES = 32
+LEAST_SECRET_BYTES = 32  # RFC 7518 §3.2: a key for HS256 is not shorter than the hash
 
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -269,17 +269,8 @@ def _check_role_path(path: str) -> None:
 
 
 def _check_proxy_uri(uri: str | None) -> None:
-    """`Config/Proxy.hs`: http or https, a host, no user, no query."""
-    if uri is None:
-        return
-    try:
-        parts = urlsplit(uri)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    is_plain = not (parts.query or parts.fragment or parts.username is not None) and port != 0
-    if not (parts.scheme in ("http", "https") and parts.hostname and is_plain and URI.fullmatch(uri)):
-        raise ValueError(f"{uri!r} is not an address such as https://example.com:8443/base")
+    if uri is not None:
+        parse_proxy_uri(uri)
 
 
 def _check_header_name(name: str | None) -> None:

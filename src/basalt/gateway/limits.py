@@ -10,21 +10,15 @@ from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import Protocol
 
-from basalt.access import AccessError, Caller
+from basalt.access import AccessError, AnyAuthoriser, Caller
 from basalt.config import RateLimitSettings
 from basalt.errors import BasaltError
-from basalt.http import Headers, Request
+from basalt.http import Request
 from basalt.kv import RateLimiter
 
 PER_S = 60.0
 UNLIMITED_PREFIXES = frozenset({"/health", "/ready", "/studio"})
-
-
-class Authorises(Protocol):
-    def authorise(self, headers: Headers, query_string: bytes = b"") -> Caller:
-        """Who asks. Raises AccessError."""
 
 
 class RequestLimits:
@@ -33,10 +27,10 @@ class RequestLimits:
     def __init__(
         self,
         settings: RateLimitSettings,
-        authoriser: Authorises,
+        authoriser: AnyAuthoriser,
         *,
         trusts_header: bool,
-        by_prefix: Mapping[str, Authorises] = MappingProxyType({}),
+        by_prefix: Mapping[str, AnyAuthoriser] = MappingProxyType({}),
     ) -> None:
         self._settings = settings
         self._authoriser = authoriser

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from basalt.access import Authoriser, BearerAuthoriser, load_project_keys
 from basalt.auth import AuthService
-from basalt.config import Settings
+from basalt.config import ServerAddress, Settings
 from basalt.functions import FunctionsService
 from basalt.gateway.app import Gateway, Service
 from basalt.gateway.cors import EXPOSED, REST_EXPOSED, ProjectCors, RestCors
@@ -13,7 +13,7 @@ from basalt.gateway.limits import RequestLimits
 from basalt.gateway.probes import HealthProbe, ReadinessProbe
 from basalt.gateway.well_known import WellKnown
 from basalt.postgres import DatabaseAccess, LanePool
-from basalt.rest import RestService, ServerAddress
+from basalt.rest import RestService
 from basalt.studio import StudioService
 
 REST_PREFIX = "/rest/v1"

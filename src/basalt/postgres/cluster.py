@@ -163,6 +163,9 @@ class PrivateCluster:
             "max_slot_wal_keep_size": "4GB",
             "password_encryption": "scram-sha-256",
             "search_path": '"$user", public, extensions',
+            # Without statistics an embed looks dear enough to be compiled: 1.1 s instead of 0.35 s for 200 rows, and
+            # LLVM heeds no statement_timeout. `alter database … set jit = on` has the last word.
+            "jit": "off",
             "timezone": "UTC",
             "log_timezone": "UTC",
             "log_line_prefix": "%m [%p] %q%u@%d ",

@@ -6,7 +6,6 @@ built). `service` leads it, and spares all but the last two to a request whose s
 """
 
 from basalt.rest.errors import RestError
-from basalt.rest.openapi import ServerAddress
 from basalt.rest.service import RestService
 
-__all__ = ["RestError", "RestService", "ServerAddress"]
+__all__ = ["RestError", "RestService"]

@@ -26,10 +26,18 @@ from basalt.postgres import Pool, Query, Result, SchemaCache
 from basalt.rest.errors import RestError
 from basalt.rest.literals import Values
 from basalt.rest.plan import CallPlan, WritePlan
+from basalt.rest.preferences import parse_preferences
 from basalt.rest.query import ApiRequest, BatchTarget, RootTarget
 from basalt.rest.request import parse_request
 from basalt.rest.response import render_response
-from basalt.rest.run import Prepared, build_queries, read_outcome, translate
+from basalt.rest.run import (
+    Prepared,
+    allows_transaction,
+    build_queries,
+    read_outcome,
+    rolls_back,
+    translate,
+)
 from basalt.rest.shape import values_of
 from basalt.rest.sql.write import FORGET_INSERTED
 
@@ -105,8 +113,11 @@ class BatchRunner:
         """The answers in order, each `{status, headers, body}`. Raises BatchError."""
         answers: list[Any] = []
         read_only = all(one.method in READING for one in requests)
+        preferences = parse_preferences(
+            outer.headers.get_all("prefer"), allow_transaction=allows_transaction(self.settings)
+        )
         try:
-            async with self._transaction(caller, rolls_back=self._rolls_back(outer)) as cursor:
+            async with self._transaction(caller, undone=rolls_back(preferences, self.settings)) as cursor:
                 for one in requests:
                     request = _as_request(_filled(one, answers), outer)
                     response = await self._answer(request, caller, cursor, read_only=read_only)
@@ -117,20 +128,13 @@ class BatchRunner:
             raise BatchError(index, self._translate(error, caller)) from error
         return answers
 
-    def _rolls_back(self, outer: Request) -> bool:
-        allowed = self.settings.db_tx_end.endswith("-allow-override")
-        asked = ",".join(outer.headers.get_all("prefer")).replace(" ", "").split(",") if allowed else []
-        if "tx=rollback" in asked:
-            return True
-        return self.settings.db_tx_end.startswith("rollback") and "tx=commit" not in asked
-
     @asynccontextmanager
-    async def _transaction(self, caller: Caller, *, rolls_back: bool) -> AsyncIterator[AsyncRawCursor[Any]]:
+    async def _transaction(self, caller: Caller, *, undone: bool) -> AsyncIterator[AsyncRawCursor[Any]]:
         role = self.cache.role_settings.get(caller.role)
         isolation = role.isolation if role is not None else None
         async with (
             self.pool.connection() as connection,
-            connection.transaction(force_rollback=rolls_back),
+            connection.transaction(force_rollback=undone),
             AsyncRawCursor(connection) as cursor,
         ):
             if isolation is not None:

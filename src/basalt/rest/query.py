@@ -20,6 +20,9 @@ FilterOperator = Literal[
 FtsOperator = Literal["fts", "plfts", "phfts", "wfts"]
 Quantifier = Literal["any", "all"]
 IsValue = Literal["null", "not_null", "true", "false", "unknown"]
+LogicOperator = Literal["and", "or"]
+Direction = Literal["asc", "desc"]
+NullsPlace = Literal["first", "last"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Logic:
-    operator: Literal["and", "or"]
+    operator: LogicOperator
     children: tuple["Logic | Filter", ...]
     negated: bool = False
 
@@ -134,8 +137,8 @@ class OrderTerm:
     `order=actors(name)`."""
 
     field: FieldRef
-    direction: Literal["asc", "desc"] | None = None
-    nulls: Literal["first", "last"] | None = None
+    direction: Direction | None = None
+    nulls: NullsPlace | None = None
     relation: str | None = None
 
 

@@ -3,13 +3,16 @@
 import asyncio
 
 from basalt.access import Caller
-from basalt.config import RestSettings
+from basalt.bounded_dict import BoundedDict
+from basalt.config import RestSettings, ServerAddress
 from basalt.http import Request, Response
 from basalt.postgres import SchemaCache
 from basalt.rest.errors import RestError
-from basalt.rest.openapi import ServerAddress, render_openapi
+from basalt.rest.openapi import render_openapi
 from basalt.rest.query import ApiRequest
 from basalt.rest.visibility import Visibility
+
+DocumentKey = tuple[str, str | None, frozenset[int]]
 
 CONTENT_TYPE = b"application/openapi+json; charset=utf-8"
 ACCEPTED = frozenset({"*/*", "application/json", "application/openapi+json"})
@@ -22,10 +25,10 @@ class RootDocuments:
     def __init__(self, visibility: Visibility, server: ServerAddress) -> None:
         self._visibility = visibility
         self._server = server
-        self._rendered: dict[tuple[str, str | None, frozenset[int]], bytes] = {}
+        self._rendered: BoundedDict[DocumentKey, bytes] = BoundedDict(MAX_DOCUMENTS)
 
     def forget(self) -> None:
-        self._rendered = {}
+        self._rendered = BoundedDict(MAX_DOCUMENTS)  # another one: a thread may be about to fill the old one
 
     async def answer(
         self, api: ApiRequest, caller: Caller, request: Request, cache: SchemaCache, settings: RestSettings
@@ -42,10 +45,7 @@ class RootDocuments:
         kept = self._rendered
         body = kept.get(key)
         if body is None:
-            body = await asyncio.to_thread(self._render, cache, settings, *key)
-            if len(kept) >= MAX_DOCUMENTS:
-                kept.clear()
-            kept[key] = body
+            body = kept[key] = await asyncio.to_thread(self._render, cache, settings, *key)
         headers = [(b"content-type", CONTENT_TYPE)]
         if api.profile_sent:
             headers.append((b"content-profile", api.schema.encode()))

@@ -21,7 +21,7 @@ from basalt.rest.disconnects import Disconnects
 from basalt.rest.errors import DatabaseError, RestError, rest_error_from_database
 from basalt.rest.literals import Values
 from basalt.rest.plan import Answer, CallPlan, Plan, ReadPlan, WritePlan, plan_request
-from basalt.rest.query import ApiRequest
+from basalt.rest.query import ApiRequest, Preferences
 from basalt.rest.request import render_settings
 from basalt.rest.response import Outcome
 from basalt.rest.sql import Statement, build_count_plan, build_pre_request, build_statement
@@ -95,7 +95,7 @@ def prepare(api: ApiRequest, cache: SchemaCache, settings: RestSettings) -> Prep
         count_plan=build_count_plan(plan) if wants_estimate and isinstance(plan, ReadPlan) else None,
         search_path=render_search_path((api.schema, *(settings.db_extra_search_path or ()))),
         is_read_only=is_read_only,
-        rolls_back=not is_read_only and _rolls_back(api, settings),
+        rolls_back=not is_read_only and rolls_back(api.preferences, settings),
         isolation=plan.routine.isolation if isinstance(plan, CallPlan) else None,
         hoisted=tuple(hoisted),
     )
@@ -109,8 +109,13 @@ def render_search_path(schemas: Sequence[str]) -> bytes:
     return ", ".join('"' + name.replace('"', '""') + '"' for name in dict.fromkeys(schemas)).encode()
 
 
-def _rolls_back(api: ApiRequest, settings: RestSettings) -> bool:
-    match api.preferences.transaction:
+def allows_transaction(settings: RestSettings) -> bool:
+    """Whether `Prefer: tx=…` has a say in how a transaction ends."""
+    return settings.db_tx_end.endswith("-allow-override")
+
+
+def rolls_back(preferences: Preferences, settings: RestSettings) -> bool:
+    match preferences.transaction:
         case "rollback":
             return True
         case "commit":

@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import psycopg
 
 from basalt import observe
-from basalt.access import AccessError, Caller
-from basalt.config import ConfigError, RestSettings, override_rest_settings
+from basalt.access import AccessError, AnyAuthoriser, Caller
+from basalt.bounded_dict import BoundedDict
+from basalt.config import ConfigError, RestSettings, ServerAddress, override_rest_settings
 from basalt.errors import BasaltError
-from basalt.http import Headers, Request, Response, json_response
+from basalt.http import Request, Response, json_response
 from basalt.postgres import LanePool, LanesUnavailable, SchemaCache, open_pool
 from basalt.rest.batch import BatchError, BatchRunner, parse_batch
 from basalt.rest.database_settings import load_database_settings
@@ -26,10 +27,9 @@ from basalt.rest.disconnects import Disconnects
 from basalt.rest.errors import RestError, UnknownNameError, render_error, rest_error_from_access
 from basalt.rest.hints import find_hint
 from basalt.rest.literals import Values
-from basalt.rest.openapi import ServerAddress
 from basalt.rest.plan.call import find_routine
 from basalt.rest.plan.read import find_table
-from basalt.rest.query import ApiRequest, BatchTarget, RootTarget, RoutineTarget, RowsTarget, TableTarget
+from basalt.rest.query import ApiRequest, BatchTarget, RoutineTarget, RowsTarget, TableTarget
 from basalt.rest.request import parse_request
 from basalt.rest.response import (
     render_allowed,
@@ -39,13 +39,14 @@ from basalt.rest.response import (
     render_warning,
 )
 from basalt.rest.root import RootDocuments
-from basalt.rest.run import Prepared, prepare, run_prepared
+from basalt.rest.run import Prepared, allows_transaction, prepare, run_prepared
 from basalt.rest.schema_watch import SchemaWatch
 from basalt.rest.shape import Letter, Shaped, is_trusted, letter_of, shape_of, values_of
 from basalt.rest.visibility import Visibility
 
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 READING_METHODS = frozenset({"GET", "HEAD"})
+PLANLESS_ACTIONS = frozenset({"inspect", "describe"})
 MAX_KEPT = 4096
 LARGE_BODY_BYTES = 256 * 1024
 BATCH_CONNECTIONS = 4
@@ -54,14 +55,6 @@ BATCH_CONNECTIONS = 4
 K = TypeVar("K")
 T = TypeVar("T")
 V = TypeVar("V")
-
-
-class RestAuthoriser(Protocol):
-    def authorise(self, headers: Headers, query_string: bytes = b"") -> Caller:
-        """Who asks. Raises AccessError."""
-
-    def configure(self, settings: RestSettings) -> None:
-        """Go by these settings from now on. Raises ConfigError."""
 
 
 class Observed:
@@ -93,7 +86,7 @@ class RestService:
     def __init__(
         self,
         settings: RestSettings,
-        authoriser: RestAuthoriser,
+        authoriser: AnyAuthoriser,
         lanes: LanePool,
         conninfo: str,
         *,
@@ -107,8 +100,8 @@ class RestService:
         self._root = RootDocuments(self._visibility, server or ServerAddress("127.0.0.1", 3000))
         self._pool = open_pool(conninfo, max_size=BATCH_CONNECTIONS, name="batch")
         self._cache: SchemaCache | None = None
-        self._letters: dict[Letter, Ready] = {}
-        self._shapes: dict[Hashable, Prepared] = {}
+        self._letters: BoundedDict[Letter, Ready] = BoundedDict(MAX_KEPT)
+        self._shapes: BoundedDict[Hashable, Prepared] = BoundedDict(MAX_KEPT)
         self._disconnects = Disconnects()
         self._watch = SchemaWatch(conninfo, load_settings=self._load_settings, on_change=self._renew)
 
@@ -130,8 +123,9 @@ class RestService:
         return self._settings
 
     async def respond(self, request: Request) -> Response:
+        observed = Observed()
         try:
-            return await self._respond(request)
+            response = await self._respond(request, observed)
         except LanesUnavailable as error:
             code = "PGRST003" if error.reason == "busy" else "PGRST001"
             return self._render_error(RestError(code, headers=error.headers, hint=error.hint))
@@ -141,6 +135,10 @@ class RestService:
             return self._render_error(error.error, error.index)
         except BasaltError as error:
             return self._render_error(error)
+        observed.mark("response")
+        if self._settings.server_timing_enabled:
+            response.headers.append(render_timing(observed.took_s))
+        return response
 
     def _render_error(self, error: BasaltError, index: int | None = None) -> Response:
         is_verbose = self._settings.client_error_verbosity == "verbose"
@@ -148,50 +146,71 @@ class RestService:
 
     # A request
 
-    async def _respond(self, request: Request) -> Response:
-        settings = self._settings
-        observed = Observed() if settings.server_timing_enabled else None
+    async def _respond(self, request: Request, observed: Observed) -> Response:
         caller = self._authoriser.authorise(request.headers, request.query_string)
-        if observed is not None:
-            observed.mark("jwt")
+        observed.mark("jwt")
         body = await request.body() if request.method in WRITING_METHODS else None
         letter = letter_of(request)
-        ready = self._letters.get(letter) if letter is not None else None
-        shaped = None
-        if ready is None and letter is not None:
-            shaped = await _read(letter, body, shape_of)
-            ready = self._find_shape(letter, shaped)
+        ready, shaped = await self._recognise(letter, body)
         if ready is not None:
-            prepared, values = ready
-            if observed is not None:
-                observed.mark("parse")
+            observed.mark("parse")
         else:
-            allows = settings.db_tx_end.endswith("-allow-override")
-            parse = partial(parse_request, schemas=settings.db_schemas, allow_transaction=allows)
-            api = await _read(request, body, parse)
-            if observed is not None:
-                observed.mark("parse")
-            if (
-                isinstance(api.target, RootTarget)
-                and settings.db_root_spec is not None
-                and api.action == "describe"
-            ):
-                api = replace(
-                    api, target=RoutineTarget(settings.db_root_spec.rpartition(".")[2]), action="call"
-                )
-            if api.action in ("inspect", "describe"):
-                if observed is not None:
-                    observed.mark("plan")
-                response = await self._answer_without_plan(api, caller, request)
-                if observed is not None:
-                    observed.mark("transaction")
-                return self._with_timing(response, observed)
-            if isinstance(api.target, BatchTarget):
-                return await self._run_batch(body or b"", caller, request)
-            prepared, values = await self._prepare(api, caller), values_of(api)
-            self._remember(letter, shaped, prepared, values)
-        if observed is not None:
-            observed.mark("plan")
+            api = await self._parse(request, body)
+            observed.mark("parse")
+            if api.action in PLANLESS_ACTIONS or isinstance(api.target, BatchTarget):
+                observed.mark("plan")
+                response = await self._answer_without_plan(api, body, caller, request)
+                observed.mark("transaction")
+                return response
+            ready = Ready(await self._prepare(api, caller), values_of(api))
+            self._remember(letter, shaped, ready)
+        observed.mark("plan")
+        return await self._run(ready, caller, request, observed)
+
+    async def _recognise(
+        self, letter: Letter | None, body: bytes | None
+    ) -> tuple[Ready | None, Shaped | None]:
+        """What was prepared for this request or, with this one's values, for another of its shape; and that shape."""
+        if letter is None:
+            return None, None
+        ready = self._letters.get(letter)
+        if ready is not None:
+            return ready, None
+        shaped = await _read(letter, body, shape_of)
+        if shaped is None or shaped.values is None or shaped.key not in self._shapes:
+            return None, shaped
+        ready = Ready(self._shapes[shaped.key], shaped.values)
+        self._remember_letter(letter, ready)
+        return ready, shaped
+
+    def _remember(self, letter: Letter | None, shaped: Shaped | None, ready: Ready) -> None:
+        if letter is None or not ready.prepared.is_kept:
+            return
+        if shaped is not None and shaped.values is not None and is_trusted(shaped, ready.prepared.api):
+            self._shapes[shaped.key] = ready.prepared
+        self._remember_letter(letter, ready)
+
+    def _remember_letter(self, letter: Letter, ready: Ready) -> None:
+        if letter.method in READING_METHODS:
+            self._letters[letter] = ready
+
+    async def _parse(self, request: Request, body: bytes | None) -> ApiRequest:
+        """Raises RestError."""
+        settings = self._settings
+        parse = partial(
+            parse_request, schemas=settings.db_schemas, allow_transaction=allows_transaction(settings)
+        )
+        api = await _read(request, body, parse)
+        if api.action == "describe" and settings.db_root_spec is not None:
+            routine = RoutineTarget(settings.db_root_spec.rpartition(".")[2])
+            return replace(api, target=routine, action="call")
+        return api
+
+    async def _prepare(self, api: ApiRequest, caller: Caller) -> Prepared:
+        return await self._with_new_names(lambda: prepare(api, self._known(), self._settings), caller)
+
+    async def _run(self, ready: Ready, caller: Caller, request: Request, observed: Observed) -> Response:
+        prepared, values = ready
         outcome = await run_prepared(
             prepared,
             values,
@@ -199,11 +218,10 @@ class RestService:
             request,
             cache=self._known(),
             lanes=self._lanes,
-            settings=settings,
+            settings=self._settings,
             disconnects=self._disconnects,
         )
-        if observed is not None:
-            observed.mark("transaction")
+        observed.mark("transaction")
         response = render_response(
             prepared.api,
             outcome,
@@ -213,16 +231,36 @@ class RestService:
         )
         if prepared.legacy_targets:
             response.headers.append(render_warning(prepared.legacy_targets))
-        return self._with_timing(response, observed)
-
-    def _with_timing(self, response: Response, observed: Observed | None) -> Response:
-        if observed is not None:
-            observed.mark("response")
-            response.headers.append(render_timing(observed.took_s))
         return response
 
-    async def _prepare(self, api: ApiRequest, caller: Caller) -> Prepared:
-        return await self._with_new_names(lambda: prepare(api, self._known(), self._settings), caller)
+    # Without a plan
+
+    async def _answer_without_plan(
+        self, api: ApiRequest, body: bytes | None, caller: Caller, request: Request
+    ) -> Response:
+        if api.action == "describe":
+            return await self._root.answer(api, caller, request, self._known(), self._settings)
+        if api.action == "inspect":
+            return render_options(await self._with_new_names(lambda: self._find_allowed(api), caller))
+        runner = BatchRunner(self._pool, self._known(), self._settings, self._prepare)
+        answers = runner.run(parse_batch(body or b""), caller, request)
+        return json_response(await self._disconnects.wait(answers, request))
+
+    def _find_allowed(self, api: ApiRequest) -> str:
+        match api.target:
+            case TableTarget(name) | RowsTarget(name):
+                return render_allowed(find_table(self._known(), api.schema, name))
+            case RoutineTarget(name):
+                given = frozenset(key for key, _ in api.query.parameters)
+                return render_allowed(find_routine(self._known(), api, name, given))
+            case _:
+                return render_allowed(None)
+
+    # The schema cache
+
+    def _known(self) -> SchemaCache:
+        assert self._cache is not None
+        return self._cache
 
     async def _with_new_names(self, look: Callable[[], T], caller: Caller) -> T:
         """What `look` finds in the schema cache, also if that is older than a name. Raises RestError, with its hint."""
@@ -236,61 +274,11 @@ class RestService:
         except RestError as error:
             raise await self._with_hint(error, caller) from None
 
-    def _find_shape(self, letter: Letter, shaped: Shaped | None) -> Ready | None:
-        """What was prepared for another request of this shape, with this one's values."""
-        known = self._shapes.get(shaped.key) if shaped is not None else None
-        if known is None:
-            return None
-        assert shaped is not None
-        assert shaped.values is not None
-        ready = Ready(known, shaped.values)
-        if letter.method in READING_METHODS:
-            keep(self._letters, letter, ready)
-        return ready
-
-    def _remember(
-        self, letter: Letter | None, shaped: Shaped | None, prepared: Prepared, values: Values
-    ) -> None:
-        if not prepared.is_kept:
-            return
-        if shaped is not None and shaped.values is not None and is_trusted(shaped, prepared.api):
-            keep(self._shapes, shaped.key, prepared)
-        if letter is not None and letter.method in READING_METHODS:
-            keep(self._letters, letter, Ready(prepared, values))
-
-    async def _run_batch(self, body: bytes, caller: Caller, request: Request) -> Response:
-        runner = BatchRunner(self._pool, self._known(), self._settings, self._prepare)
-        answers = runner.run(parse_batch(body), caller, request)
-        return json_response(await self._disconnects.wait(answers, request))
-
-    # Without a plan
-
-    async def _answer_without_plan(self, api: ApiRequest, caller: Caller, request: Request) -> Response:
-        if api.action == "describe":
-            return await self._root.answer(api, caller, request, self._known(), self._settings)
-        return render_options(await self._with_new_names(lambda: self._find_allowed(api), caller))
-
-    def _find_allowed(self, api: ApiRequest) -> str:
-        match api.target:
-            case TableTarget(name) | RowsTarget(name):
-                return render_allowed(find_table(self._known(), api.schema, name))
-            case RoutineTarget(name):
-                given = frozenset(key for key, _ in api.query.parameters)
-                return render_allowed(find_routine(self._known(), api, name, given))
-            case _:
-                return render_allowed(None)
-
     async def _with_hint(self, error: RestError, caller: Caller) -> RestError:
         if isinstance(error, UnknownNameError):
             visible = await self._visibility.find(caller, self._settings)
             error.hint = find_hint(error, self._known(), visible)
         return error
-
-    # The schema cache
-
-    def _known(self) -> SchemaCache:
-        assert self._cache is not None
-        return self._cache
 
     async def _recheck(self) -> bool:
         try:
@@ -320,14 +308,6 @@ class RestService:
         self._visibility.forget()
         self._root.forget()
         self._lanes.forget_statements()
-
-
-def keep(kept: dict[K, V], key: K, value: V) -> None:
-    """Bounded: the oldest quarter gives way at once, which is cheaper than one each time."""
-    if len(kept) >= MAX_KEPT:
-        for old in list(kept)[: MAX_KEPT // 4]:
-            del kept[old]
-    kept[key] = value
 
 
 async def _read(subject: K, body: bytes | None, step: Callable[[K, bytes | None], V]) -> V:

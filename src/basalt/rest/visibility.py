@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from basalt.access import Caller
+from basalt.bounded_dict import BoundedDict
 from basalt.config import RestSettings
 from basalt.errors import BasaltError
 from basalt.http import Request
@@ -47,7 +48,7 @@ class Visibility:
 
     def __init__(self, lanes: LanePool) -> None:
         self._lanes = lanes
-        self._known: dict[str, tuple[float, frozenset[int]]] = {}
+        self._known: BoundedDict[str, tuple[float, frozenset[int]]] = BoundedDict(MAX_ROLES)
 
     def forget(self) -> None:
         self._known.clear()
@@ -63,8 +64,6 @@ class Visibility:
             rows = await self._ask(caller, settings, [_visible_query(settings.db_schemas)])
         except BasaltError:
             return frozenset()  # a role that cannot even ask sees nothing
-        if len(self._known) >= MAX_ROLES:
-            self._known.clear()
         visible = parse_visible(rows[0])
         self._known[caller.role] = (now, visible)
         return visible

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from basalt.config import RestSettings
+from basalt.config import RestSettings, ServerAddress, parse_proxy_uri
 from basalt.postgres import Name, Relationship, Routine, Table
 from basalt.rest.media import JSON, SINGULAR, STRIPPED_SINGULAR
-from basalt.rest.openapi.address import ServerAddress, parse_proxy_uri
 from basalt.rest.openapi.definitions import describe_table
 from basalt.rest.openapi.members import Members, filled, split_comment
 from basalt.rest.openapi.parameters import describe_shared_parameters
@@ -42,7 +41,8 @@ def render_openapi(
 ) -> bytes:
     """`tables` and `routines` are those of one schema that the caller may see, `description` is the comment on
     that schema (its first line is the title). `server` is named unless `openapi_server_proxy_uri` is set."""
-    address = parse_proxy_uri(settings.openapi_server_proxy_uri or "") or server
+    proxy_uri = settings.openapi_server_proxy_uri
+    address = server if proxy_uri is None else parse_proxy_uri(proxy_uri)
     title, text = split_comment(description)
     document: Members = {
         "swagger": "2.0",

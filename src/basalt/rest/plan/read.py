@@ -19,6 +19,7 @@ from basalt.rest.query import (
     ALL_ROWS,
     AggregateName,
     ApiRequest,
+    Direction,
     EmbedPath,
     FieldRef,
     Filter,
@@ -26,7 +27,9 @@ from basalt.rest.query import (
     Is,
     JsonStep,
     Logic,
+    LogicOperator,
     LogicTree,
+    NullsPlace,
     Operation,
     OrderTerm,
     RowRange,
@@ -84,7 +87,7 @@ class EmbedFilter:
 
 @dataclass(frozen=True, slots=True)
 class PlannedLogic:
-    operator: Literal["and", "or"]
+    operator: LogicOperator
     children: tuple["PlannedCondition", ...]
     negated: bool = False
 
@@ -97,8 +100,8 @@ class PlannedOrder:
     """`embed` is the lateral alias when the order is by an embedded row's column."""
 
     field: PlannedField
-    direction: Literal["asc", "desc"] | None = None
-    nulls: Literal["first", "last"] | None = None
+    direction: Direction | None = None
+    nulls: NullsPlace | None = None
     embed: str | None = None
 
 

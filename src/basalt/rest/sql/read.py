@@ -21,7 +21,6 @@ from basalt.rest.query import ALL_ROWS, ApiRequest, RowRange
 from basalt.rest.sql.answer import NO_TOTAL, PAGE, RESULT, SETTINGS, build_body
 from basalt.rest.sql.fields import (
     build_cast,
-    build_condition,
     build_conditions,
     build_field,
     build_filter,
@@ -255,6 +254,3 @@ def _build_count_condition(one: PlannedCondition, plan: ReadPlan, rows: str, sta
             return f"{'not ' if negated else ''}({inner})"
         case _:
             return build_filter(one, rows, statement)
-
-
-__all__ = ["build_condition", "build_count_plan", "build_level", "build_read", "build_total"]

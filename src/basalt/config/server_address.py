@@ -1,4 +1,4 @@
-"""The address that the document names: the server's own, or that of the proxy before it."""
+"""The address that REST's OpenAPI document names: the server's own, or that of the proxy before it."""
 
 import ipaddress
 import re
@@ -36,32 +36,20 @@ class ServerAddress:
         return f"[{host}]:{self.port}" if ":" in host and not host.startswith("[") else f"{host}:{self.port}"
 
 
-def is_proxy_uri(text: str) -> bool:
-    """Whether PostgREST takes `text` as `openapi-server-proxy-uri`: an absolute http or https URI (RFC 3986)
-    with a host and a port from 1 to 65535 if any, without user, query or fragment (`Config/Proxy.hs`).
-
-    >>> is_proxy_uri("https://api.example:8443/films"), is_proxy_uri("http://[::1]/")
-    (True, True)
-    >>> [is_proxy_uri(text) for text in ("api.example", "ftp://api.example", "http://api.example/?page=1")]
-    [False, False, False]
-    """
-    return parse_proxy_uri(text) is not None
-
-
-def parse_proxy_uri(text: str) -> ServerAddress | None:
-    """None for what `is_proxy_uri` refuses.
+def parse_proxy_uri(text: str) -> ServerAddress:
+    """What PostgREST takes as `openapi-server-proxy-uri`: an absolute http or https URI (RFC 3986) with a host and a
+    port from 1 to 65535 if any, without user, query or fragment (`Config/Proxy.hs`). Raises ValueError.
 
     >>> parse_proxy_uri("HTTPS://api.example")
     ServerAddress(host='api.example', port=443, scheme='https', base_path='/')
     """
     found = _PROXY_URI.fullmatch(text)
-    if found is None or (found["ipv6"] is not None and not _is_ipv6(found["ipv6"])):
-        return None
-    scheme = found["scheme"].lower()
-    port = int(found["port"]) if found["port"] else DEFAULT_PORTS[scheme]
-    if not 0 < port < 65536:
-        return None
-    return ServerAddress(found["host"], port, scheme, found["path"] or "/")
+    if found is not None and (found["ipv6"] is None or _is_ipv6(found["ipv6"])):
+        scheme = found["scheme"].lower()
+        port = int(found["port"]) if found["port"] else DEFAULT_PORTS[scheme]
+        if 0 < port < 65536:
+            return ServerAddress(found["host"], port, scheme, found["path"] or "/")
+    raise ValueError(f"{text!r} is not an address such as https://example.com:8443/base")
 
 
 def _is_ipv6(text: str) -> bool:
