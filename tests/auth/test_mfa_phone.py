@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from basalt.auth.messages import Messenger
 from tests.auth.conftest import AuthClient, StartAuth
 
 pytestmark = pytest.mark.req("P6")
@@ -165,7 +164,6 @@ async def test_a_text_goes_by_the_channel_that_was_asked_for(auth: AuthClient) -
     assert auth.inbox(PHONE)[0]["channel"] == "whatsapp"
 
 
-@pytest.mark.skipif(not hasattr(Messenger, "checks_codes_elsewhere"), reason="texts have one template yet")
 async def test_a_factors_text_has_a_template_of_its_own(start_auth: StartAuth, mfa_settings: Any) -> None:
     phone = replace(mfa_settings.phone, template="Second code: {{ .Code }}", otp_length=8)
     auth = await start_auth(mfa=replace(mfa_settings, phone=phone))

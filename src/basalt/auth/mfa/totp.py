@@ -3,6 +3,7 @@
 One step of clock difference either way is allowed, as in GoTrue (mfa.go verifyTOTPFactor, `Skew: 1`).
 """
 
+import binascii
 import time
 from collections.abc import Iterator
 from hmac import compare_digest
@@ -20,6 +21,12 @@ SKEW: Final = 1
 MAX_URI_LENGTH: Final = 1000  # beyond that phones cannot read the code off a screen
 QUIET_ZONE: Final = 4
 MODULE_SIZE: Final = 3
+
+
+class _Codes(pyotp.HOTP):
+    """Secrets of any length: rows taken over from another server may have short ones."""
+
+    min_secret_length_bits = 0
 
 
 def new_secret() -> str:
@@ -72,19 +79,21 @@ def render_qr_code(text: str) -> str:
 
 
 def matching_step(secret: str, code: str, *, now: float | None = None) -> int | None:
-    """The newest time step around now whose code this is; None when there is none.
+    """The newest time step around now whose code this is; None when there is none, also for a secret that is no
+    base32.
 
     >>> matching_step("JBSWY3DPEHPK3PXP", "996554", now=30.0), matching_step("JBSWY3DPEHPK3PXP", "996554", now=600.0)
     (1, None)
     """
-    codes = pyotp.HOTP(secret, digits=DIGITS)
+    codes = _Codes(secret, digits=DIGITS)
     current = int((time.time() if now is None else now) // STEP_S)
     given = code.strip().encode()
-    found = None
-    for step in range(max(current - SKEW, 0), current + SKEW + 1):
-        if compare_digest(codes.at(step).encode(), given):
-            found = step
-    return found
+    steps = range(max(current - SKEW, 0), current + SKEW + 1)
+    try:
+        right = [step for step in steps if compare_digest(codes.at(step).encode(), given)]
+    except binascii.Error:
+        return None
+    return right[-1] if right else None
 
 
 def _runs(row: bytes) -> Iterator[tuple[int, int]]:

@@ -133,6 +133,8 @@ async def _verify_code(call: Call, attempt: Try, code: str) -> dict[str, Any] | 
     step = matching_step(factor.secret, code) if factor.type == "totp" else None
     if factor.type == "totp":
         is_right = step is not None and step > attempt.last_step
+    elif call.auth.messages.checks_codes_elsewhere:
+        is_right = await call.auth.messages.check_code(factor.phone, code)
     else:
         is_right = matches(hash_code(str(challenge.id), code), challenge.code_hash)
 
