@@ -96,3 +96,11 @@ def test_each_function_has_its_own_settings(tmp_path: Path) -> None:
     assert settings.function("hook").verify_jwt is False
     assert settings.function("hook").timeout_s == 5
     assert settings.function("other").verify_jwt is True
+
+
+def test_a_section_that_is_off_needs_no_variables(tmp_path: Path) -> None:
+    text = '[auth.external.google]\nenabled = {}\nclient_id = "env(NOT_THERE)"\n'
+    settings = load(tmp_path, text.format("false"))
+    assert settings.auth.external["google"].client_id == ""
+    with pytest.raises(ConfigError, match="NOT_THERE"):
+        load(tmp_path, text.format("true"))

@@ -145,6 +145,7 @@ class _Reader:
         types = get_type_hints(kind)
         values: dict[str, Any] = {}
         rest = dict(table)
+        is_off = rest.get("enabled") is False  # then nobody needs the variables that it names
         for spec in fields(kind):
             hint = types[spec.name]
             key = spec.metadata.get("key") or re.sub("_(s|bytes)$", "", spec.name)
@@ -162,7 +163,7 @@ class _Reader:
                 values[spec.name] = self.variables.values[path]
                 continue
             raw = in_file if raw is None else raw
-            if raw is MISSING:
+            if raw is MISSING or (is_off and self._refers_to_nothing(raw)):
                 continue
             before = len(self.problems)
             value = self.value(hint, raw, path, unit=spec.name)
@@ -238,6 +239,10 @@ class _Reader:
             self.problems.append(Problem("environment", f"PGRST_{name.upper()}", reason))
         else:
             self.fail(name if "." in name else f"basalt.rest.{name}", reason)
+
+    def _refers_to_nothing(self, raw: object) -> bool:
+        reference = ENV_REFERENCE.fullmatch(raw) if isinstance(raw, str) else None
+        return reference is not None and reference[1] not in self.environ
 
     def _from_environment(self, path: str) -> str | None:
         if path == "db.url" and "DATABASE_URL" in self.environ:
