@@ -155,8 +155,11 @@ async def _check_current_password(call: Call, user: User, parameters: Parameters
         return
     if not parameters.current_password:
         raise AuthError("current_password_required")
-    if not await call.auth.passwords.verify(parameters.current_password, user.password_hash):
-        raise AuthError("current_password_invalid")
+    guesses = call.auth.limits.passwords
+    async with guesses.turn(user.email or user.phone, call.request):
+        if not await call.auth.passwords.verify(parameters.current_password, user.password_hash):
+            guesses.count_wrong(user.email or user.phone, call.request)
+            raise AuthError("current_password_invalid")
 
 
 async def _prove_again(call: Call, tx: Transaction, user: User, parameters: Parameters) -> AuthError | None:
