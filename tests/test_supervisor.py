@@ -14,6 +14,7 @@ import httpx2
 import psycopg
 import pytest
 
+from tests.projects import write_project
 from tests.server import Server, launch, open_to_postgres, project_environ, running_server, start_server
 
 CONFIG = """
@@ -30,12 +31,12 @@ grant select, insert on public.notes to anon;
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A small project with one migration and one seed."""
-    supabase = tmp_path / "project" / "supabase"
-    (supabase / "migrations").mkdir(parents=True)
-    (supabase / "config.toml").write_text(CONFIG)
-    (supabase / "migrations" / "20260101000000_notes.sql").write_text(MIGRATION)
-    (supabase / "seed.sql").write_text("insert into public.notes (body) values ('seeded');")
-    return open_to_postgres(supabase.parent)
+    files = {
+        "config.toml": CONFIG,
+        "20260101000000_notes.sql": MIGRATION,
+        "seed.sql": "insert into public.notes (body) values ('seeded');",
+    }
+    return open_to_postgres(write_project(tmp_path / "project", files))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.projects import write_project
 from tests.server import Server, running_server
 
 CONFIG = """
@@ -58,13 +59,12 @@ async def handler(request: Request, context: Context) -> object:
 
 
 def make_project(folder: Path) -> Path:
-    supabase = folder / "supabase"
-    (supabase / "migrations").mkdir(parents=True)
-    (supabase / "functions" / "echo").mkdir(parents=True)
-    (supabase / "config.toml").write_text(CONFIG)
-    (supabase / "migrations" / "20260101000000_films.sql").write_text(MIGRATION)
-    (supabase / "functions" / "echo" / "index.py").write_text(ECHO)
-    return folder
+    files = {
+        "config.toml": CONFIG,
+        "20260101000000_films.sql": MIGRATION,
+        "functions/echo/index.py": ECHO,
+    }
+    return write_project(folder, files)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 """A running project with functions that behave and functions that do not."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.projects import write_project
 from tests.server import Server, running_server
 
 CONFIG = """
@@ -150,13 +150,11 @@ async def handler(request, context):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    supabase = tmp_path_factory.mktemp("functions") / "project" / "supabase"
-    (supabase / "migrations").mkdir(parents=True)
-    (supabase / "config.toml").write_text(CONFIG)
-    (supabase / "migrations" / "20260101000000_notes.sql").write_text(MIGRATION)
-    for name, text in FUNCTIONS.items():
-        path: Path = supabase / "functions" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    with running_server(supabase.parent, SECRET_OF_GATEWAY="not for functions") as running:
+    files = {
+        "config.toml": CONFIG,
+        "20260101000000_notes.sql": MIGRATION,
+        **{f"functions/{name}": text for name, text in FUNCTIONS.items()},
+    }
+    project = write_project(tmp_path_factory.mktemp("functions"), files)
+    with running_server(project, SECRET_OF_GATEWAY="not for functions") as running:
         yield running

@@ -1,14 +1,11 @@
 """The gateway over real HTTP, in front of a small service that tells what reached it."""
 
-import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import pytest
-import uvicorn
 
 from basalt.access import Authoriser, ProjectKeys, load_project_keys
 from basalt.config import RateLimitSettings, load_settings
@@ -16,6 +13,7 @@ from basalt.errors import BasaltError
 from basalt.gateway import Gateway
 from basalt.gateway.limits import RequestLimits
 from basalt.http import Request, Response, json_response
+from tests.gateway.serving import serving
 
 
 class Echo:
@@ -66,17 +64,9 @@ async def client(keys: ProjectKeys) -> AsyncIterator[httpx2.AsyncClient]:
         max_body_bytes=1000,
         client_address_header="x-real-ip",
     )
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, lifespan="on", log_config=None, ws="none"))
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with httpx2.AsyncClient(base_url=url, headers={"apikey": keys.secret_key}) as http:
+    headers = {"apikey": keys.secret_key}
+    async with serving(gateway) as url, httpx2.AsyncClient(base_url=url, headers=headers) as http:
         yield http
-    server.should_exit = True
-    await running
-    listener.close()
 
 
 async def test_a_service_sees_its_path_without_the_prefix(client: httpx2.AsyncClient) -> None:

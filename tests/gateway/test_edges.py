@@ -1,13 +1,10 @@
 """Cross-origin rules and trace headers of REST, with PostgREST's answers (CorsSpec, ObservabilitySpec)."""
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx2
 import pytest
-import uvicorn
 
 from basalt.access import BearerAuthoriser
 from basalt.config import RateLimitSettings, RestSettings
@@ -16,6 +13,7 @@ from basalt.gateway.cors import REST_EXPOSED, RestCors
 from basalt.gateway.edges import RestEdge
 from basalt.gateway.limits import RequestLimits
 from basalt.http import Request, Response, json_response
+from tests.gateway.serving import serving
 
 pytestmark = pytest.mark.req("P5")
 
@@ -51,7 +49,7 @@ def settings() -> dict[str, RestSettings]:
 @pytest.fixture
 def serve(settings: dict[str, RestSettings]) -> Serve:
     @asynccontextmanager
-    async def serving(initial: RestSettings) -> AsyncIterator[httpx2.AsyncClient]:
+    async def run(initial: RestSettings) -> AsyncIterator[httpx2.AsyncClient]:
         settings["now"] = initial
         limits = RequestLimits(
             RateLimitSettings(enabled=False), BearerAuthoriser(initial), trusts_header=False
@@ -60,21 +58,10 @@ def serve(settings: dict[str, RestSettings]) -> Serve:
         gateway = Gateway(
             {"": Echo()}, limits, base_url="http://api.test", max_body_bytes=1000, edges={"": edge}
         )
-        listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(gateway, lifespan="on", log_config=None, ws="none"))
-        running = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        try:
-            async with httpx2.AsyncClient(base_url=url) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            await running
-            listener.close()
+        async with serving(gateway) as url, httpx2.AsyncClient(base_url=url) as client:
+            yield client
 
-    return serving
+    return run
 
 
 async def test_a_service_at_the_root_gets_every_path(serve: Serve) -> None:

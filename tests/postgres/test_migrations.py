@@ -19,7 +19,7 @@ from basalt.postgres import (
 )
 from basalt.postgres.migration_folder import compare, read_folder
 from basalt.postgres.migrations import ADVISORY_LOCK
-from tests.postgres.project_files import write_project
+from tests.projects import write_project
 
 pytestmark = [pytest.mark.req("P19", "P1")]
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from basalt.postgres import DatabaseAccess, MigrationError, Progress, apply_migrations, apply_seeds
-from tests.postgres.project_files import settings_of, write_project
+from tests.projects import settings_of, write_project
 
 pytestmark = [pytest.mark.req("P1", "P19")]
 

@@ -7,11 +7,20 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.server import Server
+
 OBJECT = {"accept": "application/vnd.pgrst.object+json"}
 FULL = "return=representation"
 UNDO = "tx=rollback"
 TRY = {"prefer": f"{FULL}, {UNDO}"}
 """Show what would be there, and leave everything as it was."""
+
+
+def rest_client(server: Server) -> httpx2.Client:
+    """A client of the project's REST API with the anonymous key."""
+    client = server.client()
+    client.base_url = f"{server.url}/rest/v1"
+    return client
 
 
 def rows(api: httpx2.Client, path: str, **headers: str) -> Any:

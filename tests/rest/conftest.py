@@ -6,6 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.projects import write_project
+from tests.rest.asking import rest_client
 from tests.server import Server, copy_project, running_server
 
 RAILWAY = Path(__file__).parent / "railway"
@@ -97,11 +99,8 @@ alter role service_role set statement_timeout = '300ms';
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    supabase: Path = tmp_path_factory.mktemp("library") / "project" / "supabase"
-    (supabase / "migrations").mkdir(parents=True)
-    (supabase / "config.toml").write_text(CONFIG)
-    (supabase / "migrations" / "20260101000000_library.sql").write_text(MIGRATION)
-    with running_server(supabase.parent) as server:
+    files = {"config.toml": CONFIG, "20260101000000_library.sql": MIGRATION}
+    with running_server(write_project(tmp_path_factory.mktemp("library"), files)) as server:
         yield server
 
 
@@ -125,9 +124,3 @@ def api(railway: Server) -> Iterator[httpx2.Client]:
     """A client of the railway's REST API with the anonymous key."""
     with rest_client(railway) as client:
         yield client
-
-
-def rest_client(server: Server) -> httpx2.Client:
-    client = server.client()
-    client.base_url = f"{server.url}/rest/v1"
-    return client

@@ -1,7 +1,6 @@
 """The project that random requests are asked of: films with every kind of column and relationship, rows with nulls,
 names that need quotes, and row-level security under which each caller sees something else."""
 
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 CONFIG = """
@@ -101,16 +100,7 @@ alter table public.roles enable row level security;
 create policy "parts are known to users" on public.roles for select
     using (part is not null or (select auth.uid()) is not null);
 """
-
-
-def write_project(folder: Path) -> Path:
-    """The project's folder, below `folder`."""
-    supabase = folder / "project" / "supabase"
-    (supabase / "migrations").mkdir(parents=True)
-    (supabase / "config.toml").write_text(CONFIG)
-    (supabase / "migrations" / "20260101000000_films.sql").write_text(MIGRATION)
-    return supabase.parent
-
+FILES = {"config.toml": CONFIG, "20260101000000_films.sql": MIGRATION}
 
 # What is in it
 

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -10,6 +9,8 @@ import jwt
 import psycopg
 import pytest
 
+from tests.projects import write_project
+from tests.rest.asking import rest_client
 from tests.server import Server, running_server
 
 pytestmark = pytest.mark.req("P5")
@@ -48,18 +49,14 @@ server_timing_enabled = true
 
 @pytest.fixture(scope="module")
 def cinema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    supabase: Path = tmp_path_factory.mktemp("batch") / "project" / "supabase"
-    (supabase / "migrations").mkdir(parents=True)
-    (supabase / "config.toml").write_text(CONFIG)
-    (supabase / "migrations" / "20260101000000_cinema.sql").write_text(MIGRATION)
-    with running_server(supabase.parent) as server:
+    files = {"config.toml": CONFIG, "20260101000000_cinema.sql": MIGRATION}
+    with running_server(write_project(tmp_path_factory.mktemp("batch"), files)) as server:
         yield server
 
 
 @pytest.fixture
 def rest(cinema: Server) -> Iterator[httpx2.Client]:
-    with cinema.client() as client:
-        client.base_url = f"{cinema.url}/rest/v1"
+    with rest_client(cinema) as client:
         yield client
 
 

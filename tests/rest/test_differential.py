@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, note, seed, settings
 from psycopg.sql import Composable
 
-from tests.rest.differential_project import USER, write_project
+from tests.projects import write_project
+from tests.rest.differential_project import FILES, USER
 from tests.rest.differential_requests import (
     WRONG,
     WRONG_SEARCHES,
@@ -84,7 +85,7 @@ class Asked:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    project = write_project(tmp_path_factory.mktemp("differential"))
+    project = write_project(tmp_path_factory.mktemp("differential"), FILES)
     with running_server(project) as server, psycopg.connect(server.database_url) as connection:
         asked = Asked(server, connection)
         yield asked

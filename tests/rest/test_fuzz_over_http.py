@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from tests.rest.differential_project import write_project
+from tests.projects import write_project
+from tests.rest.differential_project import FILES
 from tests.rest.wire import Attacker
 from tests.server import Server, running_server
 
@@ -18,7 +19,7 @@ REQUESTS = 1500
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(write_project(tmp_path_factory.mktemp("target"))) as server:
+    with running_server(write_project(tmp_path_factory.mktemp("target"), FILES)) as server:
         yield server
 
 

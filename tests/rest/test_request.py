@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from basalt.http import Headers, Request
 from basalt.rest.errors import RestError
 from basalt.rest.parameters import render_canonical, split_pairs
 from basalt.rest.query import (
@@ -24,15 +23,12 @@ from basalt.rest.query import (
     TableTarget,
 )
 from basalt.rest.request import parse_request, render_settings
+from tests.rest.planning import make_request
 
 pytestmark = pytest.mark.req("P5")
 
 SCHEMAS = ("public", "other")
 FORM = "application/x-www-form-urlencoded"
-
-
-async def nothing() -> Any:
-    raise AssertionError("the parser does no I/O")
 
 
 def ask(
@@ -42,20 +38,7 @@ def ask(
     body: bytes | None = None,
     schemas: tuple[str, ...] = SCHEMAS,
 ) -> ApiRequest:
-    return parse_request(make_request(method, target, headers or {}), body, schemas=schemas)
-
-
-def make_request(method: str, target: str, headers: dict[str, str]) -> Request:
-    path, _, query = target.partition("?")
-    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    return Request(
-        method=method,
-        path=path,
-        raw_path=path,
-        query_string=query.encode(),
-        headers=Headers(raw),
-        receive=nothing,
-    )
+    return parse_request(make_request(method, target, headers), body, schemas=schemas)
 
 
 def refuse(code: str, *args: Any, **kwargs: Any) -> RestError:
@@ -344,7 +327,7 @@ def test_settings_hold_what_the_statement_may_read() -> None:
     assert settings["request.path"] == b"/rpc/f%20g"
     assert json.loads(settings["request.headers"]) == {"x-own": "größe"}
     assert json.loads(settings["request.cookies"]) == {"a": "1", "b": "x=y", "c": ""}
-    assert render_settings(make_request("GET", "/films", {}))["request.cookies"] == b"{}"
+    assert render_settings(make_request("GET", "/films"))["request.cookies"] == b"{}"
 
 
 header_text = st.text(st.characters(max_codepoint=255), max_size=30)

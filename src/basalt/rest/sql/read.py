@@ -29,7 +29,7 @@ from basalt.rest.sql.fields import (
     build_select,
     build_value,
 )
-from basalt.rest.sql.text import Statement, qualified, quote
+from basalt.rest.sql.text import Param, Statement, qualified, quote
 
 
 def build_read(plan: ReadPlan, request: ApiRequest, answer: Answer, *, max_rows: int | None) -> Statement:
@@ -100,7 +100,7 @@ def build_level(
         + _build_groups(plan, values, rows, statement)
         + build_order(plan.order, rows, statement)
     )
-    text += _build_range(plan.range, statement) if embed else build_window(plan.range, statement, max_rows)
+    text += _build_range(plan.range, statement) if embed else _build_window(plan.range, statement, max_rows)
     return statement.select(text)
 
 
@@ -197,26 +197,26 @@ def _build_groups(plan: ReadPlan, values: Sequence[str], rows: str, statement: S
 
 
 def _build_range(one: RowRange, statement: Statement) -> str:
-    parts = []
-    if one.limit is not None:
-        parts.append(f" limit {statement.bind(str(one.limit).encode())}")
-    if one.offset:
-        parts.append(f" offset {statement.bind(str(one.offset).encode())}")
-    return "".join(parts)
+    """An embed's limit and offset, which belong to the shape."""
+    return _bind_window(one, statement, str(one.limit).encode(), str(one.offset).encode())
 
 
-def build_window(one: RowRange, statement: Statement, max_rows: int | None) -> str:
+def _build_window(one: RowRange, statement: Statement, max_rows: int | None) -> str:
     """The root's limit and offset, which may be others in the next request of this shape."""
 
     def limit(values: Values) -> bytes:
         asked = [most for most in (values.limit, max_rows) if most is not None]
         return b"%d" % min(asked)
 
+    return _bind_window(one, statement, limit, lambda values: b"%d" % values.offset)
+
+
+def _bind_window(one: RowRange, statement: Statement, limit: Param, offset: Param) -> str:
     parts = []
     if one.limit is not None:
         parts.append(f" limit {statement.bind(limit)}")
     if one.offset:
-        parts.append(f" offset {statement.bind(lambda values: b'%d' % values.offset)}")
+        parts.append(f" offset {statement.bind(offset)}")
     return "".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""A project folder for tests of migrations and seeds."""
+"""Project folders for tests, written from texts."""
 
 from collections.abc import Mapping
 from pathlib import Path
