@@ -17,6 +17,8 @@ from basalt.config import Settings, load_settings
 from basalt.config.auth_settings import MfaSettings
 from basalt.http import Headers, Request
 from basalt.postgres import DatabaseAccess
+from tests.auth.shared_database import SharedDatabase
+from tests.conftest import CloneDatabase
 from tests.fakes.oidc import FakeOidc, fake_oidc
 
 PASSWORD = "correct horse battery"
@@ -142,6 +144,20 @@ class AuthClient:
 
 
 StartAuth = Callable[..., Awaitable[AuthClient]]
+
+
+@pytest.fixture(scope="session")
+def shared_database(template: DatabaseAccess, clone_database: CloneDatabase) -> Iterator[SharedDatabase]:
+    shared = SharedDatabase(template, clone_database)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def database(shared_database: SharedDatabase) -> Iterator[DatabaseAccess]:
+    """An empty project's database, for one test at a time."""
+    yield shared_database.take()
+    shared_database.give_back()
 
 
 @pytest.fixture
