@@ -1,13 +1,7 @@
 """Sign-in through providers by the unmodified clients, over a running server and an OpenID provider on this machine."""
 
-import gc
 import hashlib
 import json
-import os
-import shutil
-import subprocess
-import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +13,7 @@ import pytest
 from supabase import Client, ClientOptions, create_client
 from supabase_auth.errors import AuthApiError
 
+from tests.contract.conftest import run_steps
 from tests.fakes.oidc import FakeOidc, Issuer, at_hash, fake_oidc
 from tests.server import Server, copy_project, running_server
 
@@ -29,10 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-SCRIPTS = Path(__file__).parent / "js"
 PROJECT = Path(__file__).parent / "projects" / "social"
-NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-LIMIT_S = 60
 APP = "http://127.0.0.1:3000"
 NONCE = "the nonce"
 
@@ -55,22 +47,14 @@ def social(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Social]:
             yield Social(server, google, keycloak, partner)
 
 
-@pytest.fixture(autouse=True)
-def collect_sockets() -> Iterator[None]:
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
-
-
 def test_supabase_js_signs_in_links_and_administers(social: Social) -> None:
     tokens = {
         "ada": id_token(social.google),
         "grace": social.google.id_token(sub="grace", email="grace@example.com"),
         "keycloak": social.keycloak.id_token(),
     }
-    steps = run_script("auth/oauth.mjs", social, tokens)
-    assert len(steps) == 9
+    given = {"FAKE_CUSTOM_URL": social.partner.url, "ID_TOKENS": json.dumps(tokens)}
+    run_steps("auth/oauth.mjs", social.server, **given)
 
 
 def test_supabase_py_signs_in_with_pkce(social: Social) -> None:
@@ -130,26 +114,6 @@ def browse(url: str) -> str:
 def id_token(google: Issuer) -> str:
     nonce = hashlib.sha256(NONCE.encode()).hexdigest()
     return google.id_token(nonce=nonce, at_hash=at_hash("the access token"))
-
-
-def run_script(name: str, social: Social, tokens: dict[str, str]) -> list[str]:
-    assert NODE is not None
-    environ = {
-        **os.environ,
-        "BASALT_URL": social.server.url,
-        "BASALT_PUBLISHABLE_KEY": social.server.publishable_key,
-        "BASALT_SECRET_KEY": social.server.secret_key,
-        "FAKE_CUSTOM_URL": social.partner.url,
-        "ID_TOKENS": json.dumps(tokens),
-    }
-    done = subprocess.run(
-        [NODE, str(SCRIPTS / name)], env=environ, capture_output=True, text=True, timeout=LIMIT_S
-    )
-    steps = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    failed = [f"{step['step']}: {step['problem']}" for step in steps if not step["ok"]]
-    assert not failed, "\n".join(failed)
-    assert done.returncode == 0, done.stderr
-    return [step["step"] for step in steps]
 
 
 def _issuers(fake: FakeOidc) -> tuple[Issuer, Issuer, Issuer]:

