@@ -50,9 +50,12 @@ REASONS: Final = {
 # A session of another user is none.
 LOAD_SPEAKER: Final = f"""
 select (select row_to_json(found) from ({SELECT_USER} where u.id = $1) as found),
-    (select row_to_json(found) from ({SELECT_SESSION} where s.id = $2 and s.user_id = $1) as found),
-    (select basalt.why_session_ended(s, null, $3, $4, $5) from auth.sessions as s where s.id = $2)
+    (select row_to_json(found) from ({SELECT_SESSION} where s.id = $2 and s.user_id = $1) as found)
 """  # noqa: S608 - put together from constants
+
+WHY_ENDED: Final = """
+select basalt.why_session_ended(s, null, $2, $3, $4) from auth.sessions as s where s.id = $1
+"""
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
@@ -195,23 +198,17 @@ async def require_admin(call: Call) -> None:
         user_id = _uuid(call.claims.get("sub"))
         if user_id is None:
             raise AuthError("user_not_found", "User from sub claim in JWT does not exist", status=403)
-        if await _load_speaker(call, user_id):
+        await _load_speaker(call, user_id)
+        if call.session is not None and await _is_over(call, call.session):
             raise AuthError("session_expired", "Session is no longer valid", status=403)
     if call.claims.get("role") not in ADMIN_ROLES:
         raise AuthError("not_admin")
 
 
-async def _load_speaker(call: Call, user_id: UUID) -> str | None:
-    """User and session of the token; the answer tells why the session is over by today's limits, if it is."""
+async def _load_speaker(call: Call, user_id: UUID) -> None:
+    """User and session of the token."""
     session_id = _session_id(call.claims)
-    limits = call.settings.sessions
-    params = (
-        str(user_id).encode(),
-        None if session_id is None else str(session_id).encode(),
-        b"%f" % limits.timebox_s,
-        b"%f" % limits.inactivity_timeout_s,
-        b"%f" % limits.allow_low_aal_s,
-    )
+    params = (str(user_id).encode(), None if session_id is None else str(session_id).encode())
     [[row]] = await call.auth.run([Query(LOAD_SPEAKER, params)])
     user, session = load_json(row[0]), load_json(row[1])
     if user is None:
@@ -222,7 +219,15 @@ async def _load_speaker(call: Call, user_id: UUID) -> str | None:
     call.session = None if session is None else session_of_json(session)
     if call.signed_in.is_banned:
         raise AuthError("user_banned")
-    return None if row[2] is None else row[2].decode()
+
+
+async def _is_over(call: Call, session: Session) -> bool:
+    """Whether today's limits on sessions have ended it."""
+    limits = call.settings.sessions
+    seconds = (limits.timebox_s, limits.inactivity_timeout_s, limits.allow_low_aal_s)
+    params = (str(session.id).encode(), *(b"%f" % limit for limit in seconds))
+    [[(reason,)]] = await call.auth.run([Query(WHY_ENDED, params)])
+    return reason is not None
 
 
 def _session_id(claims: Mapping[str, Any]) -> UUID | None:

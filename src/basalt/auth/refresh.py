@@ -42,7 +42,7 @@ from basalt.refresh_session($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 LOAD: Final = f"""
 select (select row_to_json(found) from ({SELECT_USER} where u.id = t.user_id::uuid) as found),
     (select row_to_json(found) from ({SELECT_SESSION} where s.id = t.session_id) as found)
-from auth.refresh_tokens as t where t.token = any ($1)
+from auth.refresh_tokens as t where t.token in ($1, $2)
 """  # noqa: S608 - put together from constants
 
 
@@ -112,7 +112,8 @@ async def _exchange(
     }
     queries = [
         Query(REFRESH, _refresh_params(call, given, list(following), client_id)),
-        Query(LOAD, (text_array(given),)),
+        # not an array, whose length PostgreSQL would have to guess: it would plan anew each time
+        Query(LOAD, (given[0].encode(), given[-1].encode())),
     ]
     refreshed, loaded = await call.auth.run(queries, tx)
     outcome, issued = (value and value.decode() for value in refreshed[0])

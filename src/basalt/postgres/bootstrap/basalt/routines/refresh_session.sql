@@ -2,41 +2,46 @@
 -- are GoTrue's (tokens/service.go RefreshTokenGrant); `basalt.auth.refresh` tells what comes of each outcome.
 
 create or replace function basalt.highest_aal(for_user uuid) returns text
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select case when exists (
-        select from auth.mfa_factors as f where f.user_id = for_user and f.status = 'verified') then 'aal2' else 'aal1' end
+begin
+    return case when exists (
+        select from auth.mfa_factors as f where f.user_id = for_user and f.status = 'verified') then 'aal2' else 'aal1' end;
+end
 $$;
 
 comment on function basalt.highest_aal(uuid) is 'The assurance level that a user can reach with the factors of today.';
 
--- GoTrue models/sessions.go CheckValidity. Zero seconds are no limit.
+-- GoTrue models/sessions.go CheckValidity. Zero seconds are no limit. In plpgsql, and without settings of its own, because
+-- calling it is then an expression: an SQL function that is not inlined costs a quarter of a refresh.
 create or replace function basalt.why_session_ended(
     session auth.sessions, token_updated_at timestamptz, timebox_s double precision, inactivity_s double precision,
     low_aal_s double precision
 ) returns text
-language sql stable
-set search_path = ''
+language plpgsql stable
 as $$
-    select case
+begin
+    return case
         when now() > session.not_after then 'expired'
         when timebox_s > 0 and now() > session.created_at + make_interval(secs => timebox_s) then 'expired'
         when inactivity_s > 0 and now() > make_interval(secs => inactivity_s) + coalesce(
             session.refreshed_at at time zone 'utc', greatest(session.created_at, token_updated_at)) then 'inactive'
         when low_aal_s > 0 and now() > session.created_at + make_interval(secs => low_aal_s)
             and coalesce(session.aal::text, 'aal1') < basalt.highest_aal(session.user_id) then 'low_aal'
-    end
+    end;
+end
 $$;
 
 comment on function basalt.why_session_ended(auth.sessions, timestamptz, double precision, double precision, double precision)
     is 'expired, inactive or low_aal when the session is over by the limits given; null while it is not.';
 
 create or replace function basalt.session_tag(session auth.sessions, tags text[]) returns text
-language sql immutable
-set search_path = ''
+language plpgsql immutable
 as $$
-    select case when session.tag = any (tags) then session.tag else coalesce(tags[1], '') end
+begin
+    return case when session.tag = any (tags) then session.tag else coalesce(tags[1], '') end;
+end
 $$;
 
 comment on function basalt.session_tag(auth.sessions, text[]) is 'The kind of a session; one of unknown kind is of the first.';
@@ -51,6 +56,7 @@ create or replace function basalt.refresh_session(
 )
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan  -- every row is found by its key; planning anew took most of the time
 as $$
 declare
     token auth.refresh_tokens;
