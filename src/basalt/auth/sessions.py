@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
 from basalt.auth.refresh_tokens import new_refresh_token, stored_form
-from basalt.auth.users import TOUCH_SIGN_IN, Transaction, User, read_time
+from basalt.auth.users import Transaction, User, read_time
 
 Method = Literal[
     "password",
@@ -37,9 +37,19 @@ OTHER_IDS: Final = ("factor_id", "oauth_client_id")
 RECOVERY_METHODS: Final = frozenset({"otp", "magiclink", "recovery"})
 AAL2_METHODS: Final = frozenset({"totp", "mfa/phone", "mfa/webauthn"})
 
-INSERT_SESSION: Final = """
-insert into auth.sessions (id, user_id, aal, user_agent, ip, oauth_client_id, scopes, created_at, updated_at)
-values (%(id)s, %(user_id)s, 'aal1', %(user_agent)s, %(ip)s, %(client_id)s, %(scopes)s, now(), now())
+# One round trip of what would be four.
+CREATE_SESSION: Final = """
+with session as (
+    insert into auth.sessions (id, user_id, aal, user_agent, ip, oauth_client_id, scopes, created_at, updated_at)
+    values (%(id)s, %(user_id)s, 'aal1', %(user_agent)s, %(ip)s, %(client_id)s, %(scopes)s, now(), now())
+), token as (
+    insert into auth.refresh_tokens (instance_id, token, user_id, session_id, revoked, created_at, updated_at)
+    values ('00000000-0000-0000-0000-000000000000', %(token)s, %(user_id)s::uuid::text, %(id)s, false, now(), now())
+), method as (
+    insert into auth.mfa_amr_claims (id, session_id, created_at, updated_at, authentication_method)
+    values (%(method_id)s, %(id)s, clock_timestamp(), clock_timestamp(), %(method)s)
+)
+update auth.users set last_sign_in_at = now(), updated_at = now() where id = %(user_id)s
 """
 INSERT_REFRESH: Final = """
 insert into auth.refresh_tokens (instance_id, token, user_id, parent, session_id, revoked, created_at,
@@ -128,7 +138,7 @@ async def create_session(
     grant: Grant | None = None,
 ) -> tuple[Session, str]:
     """A session with its first refresh token. The user's `last_sign_in_at` is now."""
-    session_id = session_id or uuid4()
+    session_id, token = session_id or uuid4(), new_refresh_token()
     parameters = {
         "id": session_id,
         "user_id": user.id,
@@ -136,11 +146,11 @@ async def create_session(
         "ip": device.ip,
         "client_id": grant and grant.client_id,
         "scopes": grant and grant.scopes,
+        "token": stored_form(token),
+        "method_id": uuid4(),
+        "method": method,
     }
-    await tx.execute(INSERT_SESSION, parameters)
-    token = await create_refresh_token(tx, user.id, session_id)
-    await tx.execute(TOUCH_SIGN_IN, {"id": user.id})
-    await tx.execute(ADD_METHOD, {"id": uuid4(), "session_id": session_id, "method": method})
+    await tx.execute(CREATE_SESSION, parameters)
     session = await load_session(tx, session_id)
     assert session is not None
     return session, token

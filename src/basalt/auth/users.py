@@ -134,7 +134,6 @@ SET_ROLE: Final = "update auth.users set role = %(role)s, updated_at = now() whe
 SET_PERMANENT: Final = (
     "update auth.users set is_anonymous = false, updated_at = now() where id = %(id)s and is_anonymous"
 )
-TOUCH_SIGN_IN: Final = "update auth.users set last_sign_in_at = now(), updated_at = now() where id = %(id)s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,14 +85,14 @@ def matching_step(secret: str, code: str, *, now: float | None = None) -> int | 
     >>> matching_step("JBSWY3DPEHPK3PXP", "996554", now=30.0), matching_step("JBSWY3DPEHPK3PXP", "996554", now=600.0)
     (1, None)
     """
-    codes = _Codes(secret, digits=DIGITS)
+    try:
+        codes = _Codes(secret, digits=DIGITS)
+    except binascii.Error:
+        return None
     current = int((time.time() if now is None else now) // STEP_S)
     given = code.strip().encode()
     steps = range(max(current - SKEW, 0), current + SKEW + 1)
-    try:
-        right = [step for step in steps if compare_digest(codes.at(step).encode(), given)]
-    except binascii.Error:
-        return None
+    right = [step for step in steps if compare_digest(codes.at(step).encode(), given)]
     return right[-1] if right else None
 
 
