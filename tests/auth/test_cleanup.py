@@ -47,8 +47,14 @@ async def test_abandoned_flows_and_unverified_factors_go(auth: AuthClient, lanes
             user["id"],
             hours,
         )
-    assert await clean_up(lanes, auth.settings.auth) == 2
-    assert len(auth.rows("select 1 from auth.flow_state union all select 1 from auth.mfa_factors")) == 2
+        auth.rows(
+            "insert into auth.oauth_client_states (id, provider_type, created_at)"
+            " values (gen_random_uuid(), 'google', now() - make_interval(hours => %s))",
+            hours,
+        )
+    kept = "select 1 from auth.flow_state union all select 1 from auth.mfa_factors union all"
+    assert await clean_up(lanes, auth.settings.auth) == 3
+    assert len(auth.rows(f"{kept} select 1 from auth.oauth_client_states")) == 3
 
 
 async def test_anonymous_users_go_when_a_time_is_set(auth: AuthClient, lanes: LanePool) -> None:

@@ -563,13 +563,6 @@ async def test_an_invitation_is_accepted_once(auth: AuthClient) -> None:
     assert (await come_back(auth, second)).error == ("server_error", "invite_not_found")
 
 
-async def test_forgotten_flows_are_cleared(auth: AuthClient) -> None:
-    await leave(auth, "google")
-    auth.rows("update auth.flow_state set created_at = now() - interval '2 days'")
-    await leave(auth, "google")
-    assert len(auth.rows("select * from auth.flow_state")) == 1
-
-
 async def test_only_get_and_post_come_back(auth: AuthClient) -> None:
     assert (await auth.send("PUT", "/callback")).error == (405, "method_not_allowed")
     assert (await auth.post("/authorize?provider=google", {})).error == (405, "method_not_allowed")

@@ -275,16 +275,6 @@ async def test_a_request_that_is_too_old_is_gone(server: AuthClient, app: OAuthA
     assert (await app.look("x" * 500, ada)).error == (404, "oauth_authorization_not_found")
 
 
-async def test_requests_that_nobody_came_back_for_are_cleared_away(server: AuthClient, app: OAuthApp) -> None:
-    await app.authorize()
-    server.rows(
-        "update auth.oauth_authorizations set created_at = created_at - interval '2 hours',"
-        " expires_at = expires_at - interval '2 hours'"
-    )
-    await app.authorize()
-    assert len(statuses(server)) == 1
-
-
 async def test_a_request_of_a_client_that_is_gone_is_gone(
     server: AuthClient, app: OAuthApp, ada: str
 ) -> None:

@@ -54,9 +54,8 @@ def schema_project(template: DatabaseAccess, clone_database: Any) -> Iterator[Co
             connection.execute(statements)
         connection.execute("create role cache_login noinherit")
         connection.execute("set role cache_login")
-        yield connection
+        yield connection  # the role goes with the cluster
         connection.execute("reset role")
-        connection.execute("drop role cache_login")
 
 
 @pytest.fixture(scope="session")

@@ -47,17 +47,6 @@ insert into auth.flow_state (id, user_id, auth_code, code_challenge_method, code
 values (%(id)s, %(user_id)s, %(auth_code)s, %(challenge_method)s, %(challenge)s, %(provider)s,
     %(access_token)s, %(refresh_token)s, 'oauth', %(created_at)s, now(), now())
 """
-# Anybody may begin a flow, so those that were given up are cleared as others begin.
-FORGET_OLD_FLOWS: Final = """
-delete from auth.flow_state where id in (
-    select id from auth.flow_state where created_at < now() - interval '1 day'
-    order by created_at limit 20 for update skip locked)
-"""
-FORGET_OLD_CLIENT_STATES: Final = """
-delete from auth.oauth_client_states where id in (
-    select id from auth.oauth_client_states where created_at < now() - interval '1 day'
-    order by created_at limit 20 for update skip locked)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +85,6 @@ async def keep_flow(
     verifier: str | None = None,
 ) -> None:
     """`verifier` is for the provider, the challenge is the application's."""
-    await tx.execute(FORGET_OLD_FLOWS)
-    await tx.execute(FORGET_OLD_CLIENT_STATES)
     client_state_id = None if verifier is None else uuid4()
     if verifier is not None:
         client_state = {"id": client_state_id, "provider": provider, "verifier": verifier}

@@ -34,13 +34,6 @@ values (%(id)s, %(authorization_id)s, %(client_id)s, %(redirect_uri)s, %(scope)s
     nullif(%(resource)s, ''), %(code_challenge)s, 's256', nullif(%(nonce)s, ''), now(),
     now() + make_interval(secs => %(ttl_s)s))
 """
-# Anybody can leave requests here; those that nobody came back for go when others come.
-PRUNE: Final = """
-delete from auth.oauth_authorizations
-where id in (select id from auth.oauth_authorizations
-             where status = 'pending' and expires_at < now() - interval '1 hour'
-             limit 100 for update skip locked)
-"""
 
 
 async def authorize(call: Call) -> Response:
@@ -157,7 +150,6 @@ async def _keep(call: Call, client: Client, scopes: list[str]) -> str:
         **{name: asked.get(name, "") for name in ("state", "resource", "nonce")},
     }
     async with call.auth.transaction() as tx:
-        await tx.execute(PRUNE)
         await tx.execute(INSERT_AUTHORIZATION, parameters)
     return authorization_id
 

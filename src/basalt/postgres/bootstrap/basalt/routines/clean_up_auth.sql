@@ -8,60 +8,36 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    stale constant timestamptz := now() - interval '24 hours';
+    place regclass;
+    condition text;
     part bigint;
     total bigint := 0;
 begin
-    delete from auth.refresh_tokens where id in (
-        select t.id from auth.refresh_tokens as t where t.revoked and t.updated_at < stale
-        limit batch for update skip locked);
-    get diagnostics total = row_count;
-    delete from auth.sessions where id in (
-        select s.id from auth.sessions as s
-        where s.not_after < stale
-            or (timebox_s > 0 and s.created_at + make_interval(secs => timebox_s) < stale)
-            or (inactivity_s > 0 and coalesce(s.refreshed_at at time zone 'utc', s.created_at)
-                + make_interval(secs => inactivity_s) < stale)
-        limit batch for update skip locked);
-    get diagnostics part = row_count;
-    total := total + part;
-    delete from auth.saml_relay_states where id in (
-        select r.id from auth.saml_relay_states as r where r.created_at < stale limit batch for update skip locked);
-    get diagnostics part = row_count;
-    total := total + part;
-    delete from auth.flow_state where id in (
-        select f.id from auth.flow_state as f where f.created_at < stale limit batch for update skip locked);
-    get diagnostics part = row_count;
-    total := total + part;
-    delete from auth.oauth_client_states where id in (
-        select o.id from auth.oauth_client_states as o where o.created_at < stale limit batch for update skip locked);
-    get diagnostics part = row_count;
-    total := total + part;
-    delete from auth.oauth_authorizations where id in (
-        select a.id from auth.oauth_authorizations as a where a.expires_at < stale limit batch for update skip locked);
-    get diagnostics part = row_count;
-    total := total + part;
-    delete from auth.mfa_challenges where id in (
-        select c.id from auth.mfa_challenges as c where c.created_at < stale limit batch for update skip locked);
-    get diagnostics part = row_count;
-    total := total + part;
-    delete from auth.mfa_factors where id in (
-        select f.id from auth.mfa_factors as f where f.created_at < stale and f.status = 'unverified'
-        limit batch for update skip locked);
-    get diagnostics part = row_count;
-    total := total + part;
-    delete from auth.webauthn_challenges where id in (
-        select w.id from auth.webauthn_challenges as w where w.expires_at < now() limit batch for update skip locked);
-    get diagnostics part = row_count;
-    total := total + part;
-    if anonymous_days > 0 then
-        delete from auth.users where id in (
-            select u.id from auth.users as u
-            where u.is_anonymous and u.created_at < now() - make_interval(days => anonymous_days)
-            limit batch for update skip locked);
+    for place, condition in
+        values
+            ('auth.refresh_tokens'::regclass, $c$r.revoked and r.updated_at < $2$c$),
+            ('auth.sessions', $c$
+                r.not_after < $2 or ($3 > 0 and r.created_at + make_interval(secs => $3) < $2)
+                or ($4 > 0 and coalesce(r.refreshed_at at time zone 'utc', r.created_at) + make_interval(secs => $4) < $2)
+            $c$),
+            ('auth.saml_relay_states', $c$r.created_at < $2$c$),
+            ('auth.flow_state', $c$r.created_at < $2$c$),
+            ('auth.oauth_client_states', $c$r.created_at < $2$c$),
+            ('auth.oauth_authorizations', $c$r.expires_at < $2$c$),
+            ('auth.mfa_challenges', $c$r.created_at < $2$c$),
+            ('auth.mfa_factors', $c$r.created_at < $2 and r.status = 'unverified'$c$),
+            ('auth.webauthn_challenges', $c$r.expires_at < now()$c$),
+            ('auth.users', $c$r.is_anonymous and $5 > 0 and r.created_at < now() - make_interval(days => $5)$c$)
+    loop
+        -- An array, which is made once: a subquery may be run again, and lock and delete a batch each time.
+        execute format(
+            'delete from %1$s where id = any (array('
+                'select r.id from %1$s as r where %2$s limit $1 for update skip locked))',
+            place, condition)
+        using batch, now() - interval '24 hours', timebox_s, inactivity_s, anonymous_days;
         get diagnostics part = row_count;
         total := total + part;
-    end if;
+    end loop;
     return total;
 end
 $$;
