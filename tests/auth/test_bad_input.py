@@ -150,7 +150,13 @@ async def test_numbers_of_any_length_in_metadata_are_shown(auth: AuthClient) -> 
     shown = (await auth.admin("GET", f"/admin/users/{user['id']}")).json["user_metadata"]
     assert shown["long"] == "9" * 400
     assert shown["flag"] is True
-    assert await auth.sign_in()
+    session = await auth.sign_in()
+    body = {"refresh_token": session["refresh_token"]}
+    for answer in (
+        await auth.get("/user", token=session["access_token"]),
+        await auth.post("/token?grant_type=refresh_token", body),
+    ):
+        assert answer.status == 200, answer.body
 
 
 async def test_a_body_beyond_a_megabyte_is_refused(auth: AuthClient) -> None:
