@@ -56,6 +56,7 @@ format: $(BIN)/.installed-test
 
 bench: $(BIN)/.installed-test
 	$(BIN)/python -m bench.rest
+	$(BIN)/python -m bench.auth
 
 # Pin what the tests ran with. Names and versions only.
 constraints: $(BIN)/.installed-test
