@@ -8,9 +8,28 @@ that flows share: `users`, `sessions`, `tokens`, `refresh`, `one_time` codes and
 project's own code in `hooks`. What goes wrong is an `AuthError` from the table in `errors`.
 """
 
-from basalt.auth.bloom import build_bloom_file
-from basalt.auth.delivery import check_message_settings
-from basalt.auth.errors import AuthError
-from basalt.auth.service import AuthService
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from basalt.auth.bloom import build_bloom_file
+    from basalt.auth.delivery import check_message_settings
+    from basalt.auth.errors import AuthError
+    from basalt.auth.service import AuthService
 
 __all__ = ["AuthError", "AuthService", "build_bloom_file", "check_message_settings"]
+
+_MODULES = {
+    "AuthError": "basalt.auth.errors",
+    "AuthService": "basalt.auth.service",
+    "build_bloom_file": "basalt.auth.bloom",
+    "check_message_settings": "basalt.auth.delivery",
+}
+
+
+def __getattr__(name: str) -> object:
+    # The service brings lxml, webauthn and the like: a second of imports that the supervisor and the command line,
+    # which need the check of messages and the list of passwords only, do not wait for.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

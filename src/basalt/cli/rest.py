@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import basalt.gateway
 from basalt.cli.projects import report_settings_without_effect
 from basalt.config import load_standalone_settings
-from basalt.gateway import serve_rest
 
 
 def rest(
@@ -33,4 +33,4 @@ def rest(
         {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
     )
     report_settings_without_effect(settings, Console(stderr=True, highlight=False, soft_wrap=True))
-    serve_rest(settings)
+    basalt.gateway.serve_rest(settings)

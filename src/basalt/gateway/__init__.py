@@ -6,7 +6,24 @@ its contract's shape; whatever else reaches this room becomes the structured err
 `serve_rest` puts REST alone at the root, in the place of a PostgREST.
 """
 
-from basalt.gateway.app import Gateway, Service
-from basalt.gateway.serve import serve_rest
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from basalt.gateway.app import Gateway, Service
+    from basalt.gateway.serve import serve_rest
 
 __all__ = ["Gateway", "Service", "serve_rest"]
+
+_MODULES = {
+    "Gateway": "basalt.gateway.app",
+    "Service": "basalt.gateway.app",
+    "serve_rest": "basalt.gateway.serve",
+}
+
+
+def __getattr__(name: str) -> object:
+    # `basalt rest` serves by it; the other commands do not wait for every service's imports.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
