@@ -20,6 +20,7 @@ from basalt.postgres import DatabaseAccess
 from tests.auth.shared_database import SharedDatabase
 from tests.conftest import CloneDatabase
 from tests.fakes.oidc import FakeOidc, fake_oidc
+from tests.fakes.sms import FakeSms, fake_sms
 
 PASSWORD = "correct horse battery"
 
@@ -240,3 +241,9 @@ def _receive(content: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
         return messages.pop() if messages else {"type": "http.disconnect"}
 
     return receive
+
+
+@pytest.fixture
+async def sms() -> AsyncIterator[FakeSms]:
+    async with fake_sms() as running:
+        yield running

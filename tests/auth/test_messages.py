@@ -21,7 +21,7 @@ from basalt.config import (
 from basalt.postgres import DatabaseAccess
 from basalt.senders import Mail, TextMessage
 from tests.auth.conftest import PASSWORD, AuthClient, StartAuth
-from tests.fakes.sms import ACCOUNT, FakeSms, fake_sms
+from tests.fakes.sms import ACCOUNT, FakeSms
 from tests.fakes.smtp import PASSWORD as SECRET_WORD
 from tests.fakes.smtp import USER, fake_smtp
 
@@ -447,12 +447,6 @@ async def test_who_waits_too_long_behind_a_slow_provider_is_told_so(start_auth: 
     assert late.result().error == (504, "request_timeout")
     sender.released.set()
     assert [answer.status for answer in await asyncio.gather(*flows)].count(200) == 8
-
-
-@pytest.fixture
-async def sms() -> AsyncIterator[FakeSms]:
-    async with fake_sms() as running:
-        yield running
 
 
 async def test_a_broken_provider_makes_codes_fail_and_never_the_inbox(

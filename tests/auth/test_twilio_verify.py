@@ -1,23 +1,16 @@
 """Codes by Twilio Verify, which makes, sends and checks them itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from basalt.config import TwilioVerifySettings
 from tests.auth.conftest import PASSWORD, StartAuth
-from tests.fakes.sms import ACCOUNT, SECRET, SERVICE, VERIFY_CODE, FakeSms, fake_sms
+from tests.fakes.sms import ACCOUNT, SECRET, SERVICE, VERIFY_CODE, FakeSms
 
 pytestmark = pytest.mark.req("P6")
 
 PHONE = "60123456789"
-
-
-@pytest.fixture
-async def sms() -> AsyncIterator[FakeSms]:
-    async with fake_sms() as running:
-        yield running
 
 
 def verify_settings(sms: FakeSms) -> TwilioVerifySettings:
