@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
 from basalt import observe
@@ -15,7 +15,15 @@ from basalt.errors import BasaltError, render_error
 from basalt.gateway.answers import Send, write_answer
 from basalt.gateway.edges import Edge, ProjectEdge
 from basalt.gateway.limits import RequestLimits
-from basalt.http import ClientDisconnectedError, Headers, Request, Response, json_response
+from basalt.gateway.websocket import FrameProtocol
+from basalt.http import (
+    ClientDisconnectedError,
+    Headers,
+    Request,
+    Response,
+    SocketConnection,
+    json_response,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,6 +44,14 @@ class Service(Protocol):
 
     async def respond(self, request: Request) -> Response:
         """Answer, errors in the contract's own shape included."""
+
+
+@runtime_checkable
+class SocketService(Protocol):
+    """A service that takes WebSockets too."""
+
+    async def connect(self, request: Request, connection: SocketConnection) -> None:
+        """Accept or reject the handshake, and return when the connection has ended."""
 
 
 class Place(NamedTuple):
@@ -78,7 +94,7 @@ class Gateway:
             await self._live(receive, send)
         else:
             await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await self._serve_socket(scope, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -106,6 +122,29 @@ class Gateway:
                 ms=round((time.perf_counter() - started) * 1000, 2),
                 client=self._client_ip(scope, headers),
             )
+
+    async def _serve_socket(self, scope: Scope, send: Send) -> None:
+        """Hand the connection to the service; where none takes it, the handshake is refused with 404."""
+        connection: FrameProtocol = scope["extensions"]["basalt.connection"]
+        connection.bind(send)
+        headers = Headers(scope["headers"])
+        request_id = _request_id(headers)
+        token = observe.request_id.set(request_id)
+        try:
+            path = _decode_path(scope)
+            place = self._place_of(path)
+            if place is None or not isinstance(place.service, SocketService):
+                raise BasaltError("not_found", 404, f"No WebSocket is served at {path}")
+            request = self._request(scope, headers, request_id, place.prefix, path, _receive_nothing)
+            await place.service.connect(request, connection)
+        except BasaltError as error:
+            await connection.reject(
+                json_response(render_error(error, request_id), error.status, error.headers)
+            )
+        except ClientDisconnectedError:
+            pass
+        finally:
+            observe.request_id.reset(token)
 
     async def _answer(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
         place = self._place_of(scope["path"])
@@ -142,9 +181,15 @@ class Gateway:
             raise BasaltError(
                 "not_found", 404, f"Nothing is served at {path}", hint=f"Try {', '.join(self._services)}"
             )
-        prefix = place.prefix
-        request = Request(
-            method=scope["method"],
+        request = self._request(scope, headers, request_id, place.prefix, path, receive)
+        self._limits.check(request)
+        return await place.service.respond(request)
+
+    def _request(
+        self, scope: Scope, headers: Headers, request_id: str, prefix: str, path: str, receive: Receive
+    ) -> Request:
+        return Request(
+            method=scope.get("method", "GET"),
             path=path[len(prefix) :] or "/",
             raw_path=scope["raw_path"].decode("ascii")[len(prefix) :] or "/",
             prefix=prefix,
@@ -156,8 +201,6 @@ class Gateway:
             body_limit_bytes=self._max_body_bytes,
             receive=receive,
         )
-        self._limits.check(request)
-        return await place.service.respond(request)
 
     def _place_of(self, path: str) -> Place | None:
         """Only whole segments count: `/rest/v1x` is not below `/rest/v1`."""
@@ -190,6 +233,11 @@ class Gateway:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _receive_nothing() -> Message:
+    """A handshake has no body."""
+    return {"type": "http.request", "body": b""}
 
 
 def _spare_the_collector() -> None:

@@ -16,6 +16,7 @@ from basalt.config import Settings, load_settings
 from basalt.errors import BasaltError
 from basalt.gateway.app import Gateway
 from basalt.gateway.services import build_gateway, build_rest_gateway
+from basalt.gateway.websocket import MAX_MESSAGE_BYTES, FrameProtocol
 from basalt.postgres import access_from_url, load_access
 
 BACKLOG = 2048
@@ -81,7 +82,10 @@ def _uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
         port=settings.api.port,
         loop="uvloop",
         http="httptools",
-        ws="none",
+        ws=FrameProtocol,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -8,9 +8,14 @@ from basalt.http.outgoing import OutgoingAnswer, OutgoingClient, OutgoingError, 
 from basalt.http.request import ClientDisconnectedError, Request
 from basalt.http.response import Response, json_response
 from basalt.http.routes import Handler, Route, RouteTable
+from basalt.http.websocket import BINARY, PING, TEXT, Closed, SocketConnection, build_frame
 
 __all__ = [
+    "BINARY",
+    "PING",
+    "TEXT",
     "ClientDisconnectedError",
+    "Closed",
     "Handler",
     "Headers",
     "OutgoingAnswer",
@@ -20,6 +25,8 @@ __all__ = [
     "Response",
     "Route",
     "RouteTable",
+    "SocketConnection",
+    "build_frame",
     "json_response",
     "resolve_public",
 ]
