@@ -34,6 +34,7 @@ from basalt.config.auth_settings import (
     Web3Settings,
     WebAuthnSettings,
 )
+from basalt.config.bus_settings import BusSettings
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.dotenv import read_dotenv
 from basalt.config.hooks import HttpHook, PostgresHook, parse_hook
@@ -45,6 +46,7 @@ from basalt.config.postgrest import (
     parse_key_set,
     rest_secret,
 )
+from basalt.config.realtime_settings import RealtimeServiceSettings, RealtimeSettings
 from basalt.config.role_path import NOTHING, RolePath, parse_role_path
 from basalt.config.saml import parse_saml_key
 from basalt.config.server_address import ServerAddress, parse_proxy_uri
@@ -67,6 +69,7 @@ __all__ = [
     "AuthSettings",
     "BasaltSettings",
     "BreachedPasswordSettings",
+    "BusSettings",
     "CaptchaSettings",
     "ConfigError",
     "CustomProviderSettings",
@@ -88,6 +91,8 @@ __all__ = [
     "PostgresHook",
     "Problem",
     "RateLimitSettings",
+    "RealtimeServiceSettings",
+    "RealtimeSettings",
     "RestSettings",
     "RolePath",
     "SamlSettings",

@@ -25,6 +25,7 @@ from basalt.config.postgrest import (
     read_secret_file,
     read_variables,
 )
+from basalt.config.realtime_settings import RealtimeServiceSettings
 from basalt.config.saml import find_saml_problems
 from basalt.config.setting import check_bounds, section_of_mapping
 from basalt.config.settings import (
@@ -45,6 +46,7 @@ SECTIONS: Mapping[str, type] = {
     "db": DbSettings,
     "studio": StudioSettings,
     "auth": AuthSettings,
+    "realtime": RealtimeServiceSettings,
     "edge_runtime": EdgeRuntimeSettings,
     "basalt": BasaltSettings,
 }
@@ -102,6 +104,7 @@ def load_standalone_settings(environ: Mapping[str, str]) -> Settings:
         db=DbSettings(url=given.get("db.url", "postgresql://")),
         studio=StudioSettings(enabled=False),
         auth=AuthSettings(enabled=False),
+        realtime=RealtimeServiceSettings(enabled=False),
         edge_runtime=EdgeRuntimeSettings(enabled=False),
         functions={},
         basalt=basalt,

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from basalt.config.auth_settings import AuthSettings
+from basalt.config.bus_settings import BusSettings
+from basalt.config.realtime_settings import RealtimeServiceSettings, RealtimeSettings
 from basalt.config.setting import section, setting
 
 
@@ -179,6 +181,8 @@ class BasaltSettings:
     drain_timeout_s: float = setting(5.0, "Time for open requests to end at a stop.", low=0)
     rate_limit: RateLimitSettings = section(RateLimitSettings)
     rest: RestSettings = section(RestSettings)
+    realtime: RealtimeSettings = section(RealtimeSettings)
+    bus: BusSettings = section(BusSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +197,7 @@ class Settings:
     db: DbSettings
     studio: StudioSettings
     auth: AuthSettings
+    realtime: RealtimeServiceSettings
     edge_runtime: EdgeRuntimeSettings
     functions: Mapping[str, FunctionSettings]
     basalt: BasaltSettings
