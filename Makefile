@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: start install test check format bench clean system browser constraints help
+.PHONY: start install test check format bench clean system browser brokers constraints help
 
 start: $(BIN)/.installed
 	@exec $(BIN)/basalt start apps/$(APP)
@@ -36,13 +36,16 @@ $(BIN)/.installed-test: pyproject.toml constraints.txt $(BIN)/.installed
 
 tests/contract/js/node_modules/.installed: tests/contract/js/package-lock.json | $(BIN)/.installed-test
 	@echo 'basalt: installing the JavaScript clients' >&2
-	@cd tests/contract/js && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --no-audit --no-fund
+	@cd tests/contract/js && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 browser:
 	@tools/install-test-browser
 
-test: $(BIN)/.installed-test tests/contract/js/node_modules/.installed browser
+brokers:
+	@tools/install-test-brokers
+
+test: $(BIN)/.installed-test tests/contract/js/node_modules/.installed browser brokers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 check: $(BIN)/.installed-test
@@ -57,6 +60,7 @@ format: $(BIN)/.installed-test
 bench: $(BIN)/.installed-test
 	$(BIN)/python -m bench.rest
 	$(BIN)/python -m bench.auth
+	$(BIN)/python -m bench.realtime
 
 # Pin what the tests ran with. Names and versions only.
 constraints: $(BIN)/.installed-test

@@ -18,6 +18,15 @@ CloneDatabase = Callable[[str], AbstractContextManager[DatabaseAccess]]
 
 TEMPLATE = "basalt_template"
 
+# A file is one worker's from beginning to end: these take minutes and must not be what everybody waits for at the end.
+LONG_FILES = frozenset(
+    {"test_supervisor.py", "test_realtime_gateways.py", "test_realtime_crowds.py", "test_timing.py"}
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
 
 @pytest.fixture(scope="session")
 def cluster_dir() -> Iterator[Path]:
