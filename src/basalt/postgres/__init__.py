@@ -9,6 +9,7 @@ from basalt.postgres.extensions import ExtensionPolicy, debian_package, extensio
 from basalt.postgres.install import InstallError, PostgresInstall, find_postgres
 from basalt.postgres.lane_job import Query, Result
 from basalt.postgres.lanes import LanePool
+from basalt.postgres.libpq_wait import cancel, connect
 from basalt.postgres.migration_error import MigrationError
 from basalt.postgres.migration_folder import MigrationFile, MigrationStatus, list_wanted_extensions
 from basalt.postgres.migrations import MigrationReport, apply_migrations, list_migrations, lock_migrations
@@ -72,6 +73,8 @@ __all__ = [
     "apply_bootstrap",
     "apply_migrations",
     "apply_seeds",
+    "cancel",
+    "connect",
     "debian_package",
     "extension_policy",
     "find_postgres",

@@ -28,6 +28,32 @@ $$;
 comment on function realtime.ensure_message_partitions() is
     'Partitions of realtime.messages from yesterday to three days ahead; safe to repeat, harmless for anybody to call.';
 
+create or replace function realtime.drop_old_message_partitions() returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    partition text;
+begin
+    for partition in
+        select c.relname
+        from pg_catalog.pg_inherits as i
+        join pg_catalog.pg_class as c on c.oid = i.inhrelid
+        where i.inhparent = 'realtime.messages'::regclass
+            and c.relname ~ '^messages_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
+            and to_date(substr(c.relname, 10), 'YYYY_MM_DD') < current_date - 3
+    loop
+        execute format('drop table if exists realtime.%I', partition);
+    end loop;
+end
+$$;
+
+comment on function realtime.drop_old_message_partitions() is
+    'Drops the partitions of realtime.messages whose last message is older than 72 hours.';
+revoke execute on function realtime.drop_old_message_partitions() from public;
+grant execute on function realtime.drop_old_message_partitions() to postgres;
+
 create or replace function realtime.send(payload jsonb, event text, topic text, private boolean default true) returns void
 language plpgsql
 as $$
