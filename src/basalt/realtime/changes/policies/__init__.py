@@ -1,0 +1,1 @@
+"""Who may see a changed row: the policies of its table for each role and set of claims."""
