@@ -3,15 +3,24 @@
 from pathlib import Path
 
 from basalt.auth.routes import ROUTES
+from basalt.http import RouteTable
+from basalt.realtime.api import ROUTES as REALTIME_ROUTES
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "endpoints.md"
 
 
-def test_every_route_of_auth_is_described() -> None:
+def missing_in_page(routes: RouteTable) -> list[str]:
     page = PAGE.read_text("utf-8")
-    missing = [
+    return [
         f"{route.method} {route.path}"
-        for route in ROUTES.routes
+        for route in routes.routes
         if f"| `{route.method} {route.path}` | {route.access} |" not in page
     ]
-    assert not missing
+
+
+def test_every_route_of_auth_is_described() -> None:
+    assert not missing_in_page(ROUTES)
+
+
+def test_every_route_of_realtime_is_described() -> None:
+    assert not missing_in_page(REALTIME_ROUTES)

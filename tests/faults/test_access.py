@@ -10,6 +10,7 @@ import pytest
 
 from basalt.auth.routes import ROUTES
 from basalt.http import Route
+from basalt.realtime.api import ROUTES as REALTIME_ROUTES
 from tests.server import Server
 
 pytestmark = pytest.mark.req("P4", "P6")
@@ -69,7 +70,25 @@ def test_only_a_users_token_opens_a_users_route(
                 assert answer.status_code in (401, 403), (name, answer.text)
 
 
-@pytest.mark.parametrize("path", ["/studio", "/studio/inbox", "/studio/inbox.json"])
+@pytest.mark.req("P7")
+@pytest.mark.parametrize(
+    "route", [route for route in REALTIME_ROUTES.routes if route.access == "key"], ids=name_of
+)
+def test_only_a_key_of_the_project_opens_a_route_of_realtime(
+    server: Server, credentials: dict[str, dict[str, str]], route: Route
+) -> None:
+    path = "/realtime/v1" + route.path.replace("{topic}", "room").replace("{event}", "e")
+    body = {"messages": [{"topic": "room", "event": "e", "payload": {}}]}
+    opens = {"publishable key", "anon key", "user", "user who does not exist"}  # the last one's token is ours
+    with httpx2.Client(base_url=server.url) as client:
+        for name, headers in credentials.items():
+            answer = client.request(route.method, path, headers=headers, json=body)
+            assert answer.status_code == (202 if name in opens else 401), (name, answer.text)
+
+
+@pytest.mark.parametrize(
+    "path", ["/studio", "/studio/inbox", "/studio/inbox.json", "/studio/realtime", "/studio/realtime.json"]
+)
 def test_the_console_is_closed_to_other_origins_and_hosts(
     server: Server, credentials: dict[str, dict[str, str]], path: str
 ) -> None:

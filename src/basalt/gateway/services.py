@@ -13,6 +13,7 @@ from basalt.gateway.limits import RequestLimits
 from basalt.gateway.probes import HealthProbe, ReadinessProbe
 from basalt.gateway.well_known import WellKnown
 from basalt.postgres import DatabaseAccess, LanePool
+from basalt.realtime import build_realtime
 from basalt.rest import RestService
 from basalt.studio import StudioService
 
@@ -36,10 +37,13 @@ def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
         auth_service = AuthService(settings, keys, authoriser, access)
         services["/auth/v1"] = auth_service
         services["/.well-known"] = WellKnown(auth_service)
+    realtime = build_realtime(settings, access, authoriser) if settings.realtime.enabled else None
+    if realtime is not None:
+        services["/realtime/v1"] = realtime
     if settings.edge_runtime.enabled:
         services["/functions/v1"] = FunctionsService(settings, access, authoriser, keys)
     if settings.studio.enabled:
-        services["/studio"] = StudioService(settings, authoriser, access)
+        services["/studio"] = StudioService(settings, authoriser, access, realtime=realtime)
     services["/health"] = HealthProbe()
     services["/ready"] = ReadinessProbe(lanes) if settings.api.enabled else HealthProbe()
     return Gateway(
