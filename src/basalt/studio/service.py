@@ -19,6 +19,7 @@ from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.http import Request, Response, Route, RouteTable, json_response
 from basalt.postgres import DatabaseAccess, open_pool
+from basalt.realtime import RealtimeService
 from basalt.senders import load_inbox
 
 MAX_MESSAGES = 500
@@ -33,11 +34,29 @@ SECURITY_HEADERS = [
     (b"cache-control", b"no-store"),
 ]
 
+# `restart_lsn`: from where on the server keeps its log for the slot.
+LOAD_SLOTS = """
+select slot_name, active, confirmed_flush_lsn::text as confirmed,
+    pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint as lag_bytes,
+    pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint as kept_bytes
+from pg_catalog.pg_replication_slots
+where slot_type = 'logical' and database = current_database()
+order by slot_name
+"""
+
 
 class StudioService:
     """Reads as `service_role` through the pool of the authenticator's login."""
 
-    def __init__(self, settings: Settings, authoriser: Authoriser, access: DatabaseAccess) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        authoriser: Authoriser,
+        access: DatabaseAccess,
+        *,
+        realtime: RealtimeService | None = None,
+    ) -> None:
+        self._realtime = realtime
         self._settings = settings
         self._authoriser = authoriser
         self._pool = open_pool(access.conninfo("postgres"), max_size=2, name="studio")
@@ -47,6 +66,8 @@ class StudioService:
                 Route("GET", "/", "operator", self._show_home),
                 Route("GET", "/inbox", "operator", self._show_inbox),
                 Route("GET", "/inbox.json", "operator", self._list_inbox),
+                Route("GET", "/realtime", "operator", self._show_realtime),
+                Route("GET", "/realtime.json", "operator", self._describe_realtime),
             ]
         )
 
@@ -80,6 +101,20 @@ class StudioService:
             raise BasaltError("invalid_limit", 400, f"limit is a whole number from 1 to {MAX_MESSAGES}")
         messages = await load_inbox(self._pool, to=_first(request, "to"), limit=int(limit))
         return json_response({"messages": [asdict(message) for message in messages]})
+
+    async def _show_realtime(self, request: Request) -> Response:
+        status = None if self._realtime is None else self._realtime.status()
+        return self._page(
+            "realtime.html", settings=self._settings, status=status, slots=await self._load_slots()
+        )
+
+    async def _describe_realtime(self, request: Request) -> Response:
+        status = None if self._realtime is None else asdict(self._realtime.status())
+        return json_response({"realtime": status, "slots": await self._load_slots()})
+
+    async def _load_slots(self) -> list[dict[str, Any]]:
+        async with self._pool.connection() as connection:
+            return list(await (await connection.execute(LOAD_SLOTS)).fetchall())
 
     def _page(self, template: str, **values: Any) -> Response:
         html = self._templates.get_template(template).render(**values)
