@@ -14,3 +14,8 @@ def test_a_worker_and_an_employer_live_through_a_day(gigwork: Server) -> None:
 @pytest.mark.req("G1", "G3", "G4", "G7", "G8", "G9", "G10", "G13", "P5", "P6", "P9")
 def test_visitors_employers_and_operators_have_their_sides(gigwork: Server) -> None:
     run_steps("operator.mjs", gigwork)
+
+
+@pytest.mark.req("G12", "P7")
+def test_gigs_and_notifications_arrive_as_they_happen(gigwork: Server) -> None:
+    run_steps("gigs_as_they_happen.mjs", gigwork)
