@@ -18,6 +18,7 @@ GIGWORK = Path(__file__).parent.parent.parent / "apps" / "gigwork"
 ORCHESTRA = Path(__file__).parent / "projects" / "orchestra"
 MEMBERS = Path(__file__).parent / "projects" / "members"
 CLUB = Path(__file__).parent / "projects" / "club"
+CHAT = Path(__file__).parent / "projects" / "chat"
 SCRIPTS = Path(__file__).parent / "js"
 NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
@@ -50,6 +51,14 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def club(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A site with second factors, passkeys and an OAuth server, where nothing is to be confirmed."""
     project = copy_project(CLUB, tmp_path_factory.mktemp("club") / "club")
+    with running_server(project) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Tables whose changes are told and private channels, for the clients of Realtime."""
+    project = copy_project(CHAT, tmp_path_factory.mktemp("chat") / "chat")
     with running_server(project) as server:
         yield server
 
