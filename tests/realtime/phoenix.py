@@ -171,7 +171,7 @@ class Phoenix:
     async def until(self, event: str, limit_s: float = LIMIT_S) -> Message:
         """The next message of this event; those before it are dropped."""
         async with asyncio.timeout(limit_s):
-            while (message := await self.next()).event != event:
+            while (message := await self.next(limit_s)).event != event:
                 pass
             return message
 

@@ -46,6 +46,7 @@ where pubname in ('supabase_realtime', 'supabase_realtime_messages_publication')
 ADVICE: Final = {
     "wal_level": "set wal_level = logical on the server and restart it",
     "max_replication_slots": "raise max_replication_slots on the server and restart it",
+    "replication role": "let the role replicate: `alter role NAME replication`, on RDS `grant rds_replication to NAME`",
     "max_wal_senders": "raise max_wal_senders on the server and restart it",
 }
 
