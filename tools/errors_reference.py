@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from basalt.auth.errors import CODES
+from basalt.realtime.errors import WORDINGS
 from basalt.rest.errors import ERRORS
 
 SOURCE = Path(__file__).parent.parent / "src" / "basalt"
@@ -34,6 +35,17 @@ AUTH = """
 | error_code | status | message |
 | --- | --- | --- |
 """
+REALTIME = """
+## Realtime
+
+Words, not codes: a refused handshake answers `{"error": …}`, a refused join `{"reason": …}` (a token's fault with
+`InvalidJWTToken: `, `MalformedJWT: ` or `JwtSignatureError: ` before it), and on an open channel a `system` message
+says it, before the channel is closed where it is. What is wrong with a subscription to changes is a `system` message
+with the extension `postgres_changes`, in Supabase's words.
+
+| words | where | when |
+| --- | --- | --- |
+"""
 STRUCTURED = """
 ## Functions, console, gateway and command line
 
@@ -55,6 +67,9 @@ def render() -> str:
         + "\n"
         + AUTH
         + "\n".join(auth)
+        + "\n"
+        + REALTIME
+        + "\n".join(f"| {cell(words)} | {where} | {when} |" for words, where, when in WORDINGS)
         + "\n"
         + STRUCTURED
         + "\n".join(structured)

@@ -14,7 +14,7 @@ from basalt.realtime.changes.engine import ChangesUnavailable, Prepared
 from basalt.realtime.changes.filters.bindings import Binding, BindingError
 from basalt.realtime.changes.position import Position, parse_position, render_position
 from basalt.realtime.changes.subscriptions import Subscription
-from basalt.realtime.errors import JoinError
+from basalt.realtime.errors import MAYBE_MISSED, MISSED, JoinError
 from basalt.realtime.frames import Version
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 EXTENSION = "postgres_changes"
 SUBSCRIBED = "Subscribed to PostgreSQL"
-MISSED = "Changes were missed: load the data anew"
-MAYBE_MISSED = "Changes before this subscription may have been missed: load the data anew"
 NOWHERE: Position = (0, 0)
 LIVE_LIMIT_S = 15.0
 RETRY_S = (5.0, 10.0)

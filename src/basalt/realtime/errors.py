@@ -4,6 +4,8 @@ One reason has up to three wordings: the body of a refused handshake, the `reaso
 message that comes before the server closes a channel. Clients show them as they are.
 """
 
+from typing import Final
+
 from basalt.errors import BasaltError
 
 
@@ -82,6 +84,9 @@ RESTARTING = "RealtimeRestarting: Realtime is restarting, please standby"
 CANNOT_READ = "You do not have permissions to read from this Channel topic: "
 LOST_READ = "You no longer have permission to read from this Channel topic: "
 
+MISSED = "Changes were missed: load the data anew"
+MAYBE_MISSED = "Changes before this subscription may have been missed: load the data anew"
+
 SERVER_DISCONNECT = "Server requested disconnect"
 TOO_MANY_MESSAGES = "Too many messages per second"
 TOO_MANY_PRESENCE_MESSAGES = "Too many presence messages per second"
@@ -89,3 +94,44 @@ PRESENCE_RATE = "Client presence rate limit exceeded"
 TRACK_TOO_LARGE = "Track message size exceeded"
 NOT_REPLICATING = "Replication connection was not established in time"
 REPLICATING = "Replication connection established"
+
+# For the reference: wording, where it comes, when. What comes from the database or names things is in angle brackets.
+WORDINGS: Final = (
+    (API_KEY_MISSING, "handshake 401", "neither `apikey` nor `x-api-key`"),
+    ("Token has expired", "handshake 401", "the key is a token past its `exp`"),
+    (TOO_MANY_USERS, "handshake 429", "`max_sockets` are open"),
+    ("The protocol version <version> is not supported; use 1.0.0 or 2.0.0", "handshake 400", "`vsn`"),
+    (str(claims_missing()), "handshake 401, join, system", "a claim is missing"),
+    (str(role_unknown()), "handshake 401, join, system", "not a role that REST's login may become"),
+    (str(token_malformed()), "handshake 401, join, system", "not a JWT"),
+    (str(signature_wrong()), "handshake 401, join, system", "signed with another key"),
+    (str(expiry_invalid()), "handshake 401, join, system", "`exp` is no number"),
+    ("Token has expired <n> seconds ago", "join, system", "also on an open channel, when its token expires"),
+    (TOPIC_REQUIRED, "join", "the topic is `realtime:`"),
+    (f"Unauthorized: {CANNOT_READ}<topic>", "join", "a private channel that no policy lets the caller read"),
+    (PRIVATE_ONLY, "join", "`private_only`"),
+    (TOO_MANY_CHANNELS, "join", "`channels_per_socket`"),
+    (JOIN_RATE, "join", "`joins_per_second`; the socket is closed with 1008"),
+    (REPLAY_NOT_PRIVATE, "join", "replay is for private channels"),
+    (REPLAY_INVALID, "join", "`since` is no Unix time in milliseconds"),
+    (REPLAY_FAILED, "join", "the database refused"),
+    (MISSING_PARTITION, "join", "`realtime.messages` has no partition for today"),
+    (DATABASE_UNREACHABLE, "join", "PostgreSQL is away"),
+    (DATABASE_BUSY, "join", "all connections of Realtime are busy"),
+    (RESTARTING, "join", "the gateway stops"),
+    (UNKNOWN_JOIN_ERROR, "join", "the log has more"),
+    (f"{CANNOT_READ}<topic>", "system, closes", "another token may not read the channel"),
+    (f"{LOST_READ}<topic>", "system, closes", "another token may read less of it"),
+    (TOO_MANY_MESSAGES, "system, closes", "`messages_per_second`"),
+    (TOO_MANY_PRESENCE_MESSAGES, "system, closes", "`presence_messages_per_second`"),
+    (PRESENCE_RATE, "system, closes", "`presence_calls`"),
+    (TRACK_TOO_LARGE, "system, closes", "`max_payload`"),
+    (NOT_REPLICATING, "system, closes", "`replication_ready` was asked for"),
+    (SERVER_DISCONNECT, "system", "the gateway stops; the socket is closed with 1012 and clients come back"),
+    (MISSED, "system", "changes were lost for this subscription, which goes on"),
+    (
+        MAYBE_MISSED,
+        "system",
+        "an earlier life of the gateway, or another one that died, may have served this client",
+    ),
+)
