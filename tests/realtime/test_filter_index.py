@@ -107,6 +107,4 @@ def test_one_row_among_5000_equalities_takes_microseconds() -> None:
     started = time.perf_counter()
     for number in range(5_000):
         assert index.find((f"user {number}", "b")) == ([number], [])
-    assert (
-        time.perf_counter() - started < 1
-    )  # 200 µs for each; looking at each filter would take longer than that
+    assert time.perf_counter() - started < 5  # 0.03 s as it is; to look at each filter would take 35 s

@@ -224,8 +224,10 @@ async def test_a_channel_ends_when_its_token_expires(harbour: Harbour, name: str
     await other.join(name, token=harbour.token(expires_in_s=1.2))
     await other.renew(f"realtime:{name}", harbour.token())
     messages = await phx.take(2)
-    ended(messages, name, "Token has expired 0 seconds ago")
-    assert 1 <= time.monotonic() - started < 4
+    seconds = int(messages[0].payload["message"].split()[3])
+    assert 0 <= seconds <= 5
+    ended(messages, name, f"Token has expired {seconds} seconds ago")
+    assert 1 <= time.monotonic() - started < 10
     await other.send(f"realtime:{name}", "phx_leave")
     assert (await other.next()).payload == OK
 
