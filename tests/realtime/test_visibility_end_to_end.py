@@ -60,6 +60,37 @@ def titles(changes: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(data["type"], data["record"]["title"]) for data in changes if data["type"] != "DELETE"]
 
 
+async def test_an_old_row_is_told_only_to_whom_it_was_visible(harbour: Harbour, name: str) -> None:
+    """Even under a full replica identity: what a row was before it became somebody's is not theirs."""
+    ann, bob = await reader(harbour, name, "notes"), await reader(harbour, name, "notes")
+    service = await reader(harbour, name, "notes", role="service_role")
+    insert = "insert into notes (owner, room, title) values (%s, %s, 'private to bob') returning id"
+    (key,) = harbour.sql.execute(insert, (bob.sub, name)).fetchone() or (None,)
+    change = "update notes set owner = %s, title = %s where id = %s"
+    harbour.sql.execute(change, (ann.sub, "handed over", key))
+    harbour.sql.execute(change, (ann.sub, "her own words", key))
+    mark(harbour, name)
+    assert titles(await bob.until_marked()) == [("INSERT", "private to bob")]
+    handed, changed = await ann.until_marked()
+    assert (handed["record"]["title"], handed["old_record"]) == ("handed over", {"id": key})
+    assert changed["old_record"]["title"] == "handed over"
+    _, seen, _ = await service.until_marked()
+    assert seen["old_record"]["title"] == "private to bob"
+
+
+async def test_one_channel_with_several_bindings_is_told_no_old_row_either(
+    harbour: Harbour, name: str
+) -> None:
+    sub = str(uuid.uuid4())
+    phx = await harbour.socket()
+    every = {"event": "*", "schema": "public", "table": "notes"}
+    await phx.subscribe(name, every, {**every, "event": "UPDATE"}, token=harbour.token(sub))
+    insert = "insert into notes (owner, room, title) values (%s, %s, 'of nobody') returning id"
+    (key,) = harbour.sql.execute(insert, (NOBODY, name)).fetchone() or (None,)
+    harbour.sql.execute("update notes set owner = %s where id = %s", (sub, key))
+    assert (await phx.changes(1))[0]["old_record"] == {"id": key}
+
+
 async def test_everybody_gets_their_own_rows_and_no_others(harbour: Harbour, name: str) -> None:
     ann, bob = await reader(harbour, name, "notes"), await reader(harbour, name, "notes")
     service = await reader(harbour, name, "notes", role="service_role")

@@ -40,7 +40,8 @@ MANY_TIMES = (
 
 @dataclass(eq=False, slots=True)
 class _Item:
-    """One change of one table on its way. `asking`: who matches if PostgreSQL says so."""
+    """One change of one table on its way. `asking`: who matches if PostgreSQL says so. By role, `audiences` may see the
+    row as the change left it, `old_audiences` as it was before, where the log tells that."""
 
     table: Table
     change: Change
@@ -49,6 +50,7 @@ class _Item:
     matching: list[Entry] = field(default_factory=list)
     asking: list[Asking[Entry]] = field(default_factory=list)
     audiences: dict[str, Audience] = field(default_factory=dict)
+    old_audiences: dict[str, Audience] = field(default_factory=dict)
 
 
 class Delivery:
@@ -194,9 +196,14 @@ class Delivery:
         if self._resting:
             claims = {one: None for one in claims if not self._is_resting(table, one)}
         images = await self._images(table, access, asked)
+        # Of an old row nobody knows what the log leaves out: where policies read that, it is told to nobody.
+        replacing = [item for item in asked if item.change.replaces_whole_row and not access.reads_missing]
+        images += [_known(item.change.old or ()) for item in replacing]
         verdict = await self._visibility.decide(table, role, images, list(claims))
-        for item, audience in zip(asked, verdict.audiences, strict=True):
+        for item, audience in zip(asked, verdict.audiences, strict=False):
             item.audiences[role] = audience
+        for item, audience in zip(replacing, verdict.audiences[len(asked) :], strict=True):
+            item.old_audiences[role] = audience
         self._note_failures(table, verdict, claims, asked)
         return access
 
@@ -296,7 +303,7 @@ class Delivery:
         outgoing = Outgoing()
         for item, one in zip(items, rendered, strict=True):
             roles = {role: access for (table, role), access in accesses.items() if table is item.table}
-            self._on_delivered(outgoing.add(one, item.matching, roles, item.audiences))
+            self._on_delivered(outgoing.add(one, item.matching, roles, item.audiences, item.old_audiences))
             if outgoing.count > PORTION or outgoing.size > PORTION_BYTES:
                 outgoing.write()
                 outgoing = Outgoing()

@@ -42,7 +42,7 @@ class RenderedChange:
         self._position = position
         self._new = new
         self._old = old
-        self._data: dict[tuple[frozenset[str], tuple[str, ...] | None, bool], bytes] = {}
+        self._data: dict[tuple[frozenset[str], tuple[str, ...] | None, bool, bool], bytes] = {}
         self._frames: dict[tuple[str, Version, tuple[int, ...], int], bytes] = {}
         self._refusals: dict[str, bytes] = {}
 
@@ -62,11 +62,21 @@ class RenderedChange:
             self._refusals[error] = orjson.dumps(refused)
         return self._refusals[error]
 
-    def data(self, access: RoleAccess, select: tuple[str, ...] | None, *, with_position: bool) -> bytes:
-        """The data object for a role, of the selected columns and the primary key."""
-        key = (access.selectable, select, with_position)
+    def data(
+        self,
+        access: RoleAccess,
+        select: tuple[str, ...] | None,
+        *,
+        with_position: bool,
+        hides_old: bool = False,
+    ) -> bytes:
+        """The data object for a role, of the selected columns and the primary key. `hides_old`: for those who might not
+        see the row before; they are told its primary key at most."""
+        key = (access.selectable, select, with_position, hides_old)
         if key not in self._data:
-            self._data[key] = self._render(access.selectable, select, with_position=with_position)
+            self._data[key] = self._render(
+                access.selectable, select, with_position=with_position, hides_old=hides_old
+            )
         return self._data[key]
 
     def frame(self, topic: str, version: Version, ids: tuple[int, ...], data: bytes) -> bytes:
@@ -82,7 +92,12 @@ class RenderedChange:
         return build_message(version, topic, self.change.operation.encode(), data)
 
     def _render(
-        self, selectable: frozenset[str], select: tuple[str, ...] | None, *, with_position: bool
+        self,
+        selectable: frozenset[str],
+        select: tuple[str, ...] | None,
+        *,
+        with_position: bool,
+        hides_old: bool,
     ) -> bytes:
         table, change = self.table, self.change
         shown = [
@@ -105,7 +120,8 @@ class RenderedChange:
         if self._new is not None:
             parts.append(b'"record":' + _render_row(table, self._new, shown, is_large=is_large))
         if change.operation != "INSERT":
-            told = [position for position in shown if position in self._told()]
+            tells = self._told(hides_old=hides_old)
+            told = [position for position in shown if position in tells]
             old = self._old if self._old is not None else self._new
             assert old is not None
             parts.append(b'"old_record":' + _render_row(table, old, told, is_large=is_large))
@@ -114,11 +130,11 @@ class RenderedChange:
             parts.append(b'"position":' + orjson.dumps(self._position))
         return b"{%b}" % b",".join(parts)
 
-    def _told(self) -> frozenset[int]:
+    def _told(self, *, hides_old: bool) -> frozenset[int]:
         """What of the old row is told: the replica identity, or after a delete under row-level security, when no policy
         can be asked any more, the primary key at most."""
         told = frozenset(self.table.identity)
-        if self.change.operation == "DELETE" and self.table.has_row_security:
+        if hides_old or (self.change.operation == "DELETE" and self.table.has_row_security):
             return told & frozenset(self.table.primary_key)
         return told
 

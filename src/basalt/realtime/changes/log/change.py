@@ -47,6 +47,11 @@ class Change:
     new: tuple[Value, ...] | None
     old: tuple[Value, ...] | None
 
+    @property
+    def replaces_whole_row(self) -> bool:
+        """Whether it is an update that tells all of the old row (replica identity full)."""
+        return self.operation == "UPDATE" and self.old is not None and self.relation.identity == "f"
+
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
