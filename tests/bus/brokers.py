@@ -25,6 +25,8 @@ PASSWORD = "not-a-secret"
 class Broker(Protocol):
     def bus(self, project_id: str = "shop") -> Bus: ...
 
+
+class RemoteBroker(Broker, Protocol):
     async def cut(self) -> None:
         """End all connections and let nobody in."""
 
@@ -37,12 +39,6 @@ class InProcess:
 
     def bus(self, project_id: str = "shop") -> Bus:
         return MemoryBus(self.hubs.setdefault(project_id, Hub()))
-
-    async def cut(self) -> None:
-        raise NotImplementedError
-
-    async def restore(self) -> None:
-        raise NotImplementedError
 
 
 class Postgres:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from basalt.postgres import DatabaseAccess
-from tests.bus.brokers import Broker, InProcess, Postgres, has_server, running_server
+from tests.bus.brokers import Broker, InProcess, Postgres, RemoteBroker, has_server, running_server
 from tests.conftest import CloneDatabase
 
 REMOTE = ("postgres", "redis", "nats")
@@ -15,18 +15,19 @@ REMOTE = ("postgres", "redis", "nats")
 
 @pytest.fixture(params=["memory", *REMOTE])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    yield from a_broker(request, tmp_path)
+    if request.param == "memory":
+        yield InProcess()
+    else:
+        yield from a_server(request, tmp_path)
 
 
 @pytest.fixture(params=REMOTE)
-def remote_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    yield from a_broker(request, tmp_path)
+def remote_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RemoteBroker]:
+    yield from a_server(request, tmp_path)
 
 
-def a_broker(request: pytest.FixtureRequest, folder: Path) -> Iterator[Broker]:
-    if request.param == "memory":
-        yield InProcess()
-    elif request.param == "postgres":
+def a_server(request: pytest.FixtureRequest, folder: Path) -> Iterator[RemoteBroker]:
+    if request.param == "postgres":
         clone: CloneDatabase = request.getfixturevalue("clone_database")
         admin: DatabaseAccess = request.getfixturevalue("cluster_access")
         with clone("template1") as access:

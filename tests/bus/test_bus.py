@@ -9,7 +9,7 @@ import pytest
 
 from basalt.bus import MAX_PAYLOAD_BYTES, Bus, BusError, build_bus
 from basalt.config import BusSettings
-from tests.bus.brokers import Broker
+from tests.bus.brokers import Broker, RemoteBroker
 
 WAIT_S = 30.0
 
@@ -127,7 +127,7 @@ async def test_a_listener_that_raises_hears_the_next_message(
 
 @pytest.mark.req("P7", "P24")
 async def test_a_bus_comes_back_after_its_server_and_says_that_something_may_be_missing(
-    remote_broker: Broker, capsys: pytest.CaptureFixture[str]
+    remote_broker: RemoteBroker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with nodes(remote_broker, 2) as (first, second):
         first.bus.publish(b"before")
@@ -153,7 +153,7 @@ async def test_a_bus_comes_back_after_its_server_and_says_that_something_may_be_
 
 
 @pytest.mark.req("P7", "P24")
-async def test_a_bus_opens_without_its_server_and_finds_it_later(remote_broker: Broker) -> None:
+async def test_a_bus_opens_without_its_server_and_finds_it_later(remote_broker: RemoteBroker) -> None:
     await remote_broker.cut()
     async with nodes(remote_broker, 2) as (first, second):
         assert (first.gaps, second.gaps) == (0, 0)
@@ -164,7 +164,7 @@ async def test_a_bus_opens_without_its_server_and_finds_it_later(remote_broker: 
 
 
 @pytest.mark.req("P7", "P24")
-async def test_closing_without_a_server_takes_a_moment_only(remote_broker: Broker) -> None:
+async def test_closing_without_a_server_takes_a_moment_only(remote_broker: RemoteBroker) -> None:
     await remote_broker.cut()
     async with nodes(remote_broker, 1) as (node,):
         node.bus.publish(b"to nobody")
@@ -175,7 +175,7 @@ async def test_closing_without_a_server_takes_a_moment_only(remote_broker: Broke
 
 @pytest.mark.req("P7", "P24")
 async def test_a_message_over_the_limit_is_dropped_and_reported(
-    remote_broker: Broker, capsys: pytest.CaptureFixture[str]
+    remote_broker: RemoteBroker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with nodes(remote_broker, 2) as (first, second):
         first.bus.publish(bytes(MAX_PAYLOAD_BYTES + 1))
@@ -202,7 +202,7 @@ def test_settings_that_lead_to_no_server_are_refused(settings: BusSettings, mess
 
 
 @pytest.mark.req("P24")
-async def test_closing_ends_the_bus_at_any_moment_of_its_opening(remote_broker: Broker) -> None:
+async def test_closing_ends_the_bus_at_any_moment_of_its_opening(remote_broker: RemoteBroker) -> None:
     for turns in range(30):
         bus = remote_broker.bus()
         opening = asyncio.create_task(bus.open(lambda sender, payload: None, lambda: None))
