@@ -17,6 +17,9 @@ TABLE = RouteTable(
         Route("GET", "/users/me", "user", nothing),
         Route("GET", "/users/{user_id}", "admin", nothing),
         Route("DELETE", "/users/{user_id}/factors/{factor_id}", "admin", nothing),
+        Route("POST", "/files/list/{folder}", "user", nothing),
+        Route("GET", "/files/{folder}/{path*}", "user", nothing),
+        Route("GET", "/files/public/{folder}/{path*}", "public", nothing),
     ]
 )
 
@@ -44,3 +47,21 @@ def test_an_unknown_method_names_the_known_ones() -> None:
 
 def test_head_is_answered_by_get() -> None:
     assert TABLE.match("HEAD", "/users")[0].method == "GET"  # type: ignore[index]
+
+
+def test_a_rest_of_the_path_keeps_its_slashes() -> None:
+    _, segments = TABLE.match("GET", "/files/f/a///b%2Fc/")  # type: ignore[misc]
+    assert segments == {"folder": "f", "path": "a///b/c/"}
+    assert TABLE.match("GET", "/files/f//x")[1]["path"] == "/x"  # type: ignore[index]
+
+
+def test_a_rest_of_the_path_is_never_empty() -> None:
+    assert TABLE.match("GET", "/files/f/") is None
+    assert TABLE.match("GET", "/files/f") is None
+
+
+def test_a_literal_goes_before_a_rest_where_it_has_the_method() -> None:
+    assert TABLE.match("GET", "/files/public/f/x")[0].access == "public"  # type: ignore[index]
+    assert TABLE.match("HEAD", "/files/public/x")[1] == {"folder": "public", "path": "x"}  # type: ignore[index]
+    assert TABLE.match("GET", "/files/list/x")[1] == {"folder": "list", "path": "x"}  # type: ignore[index]
+    assert TABLE.match("POST", "/files/list/x")[1] == {"folder": "x"}  # type: ignore[index]

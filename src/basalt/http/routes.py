@@ -11,9 +11,9 @@ Handler = Callable[..., Awaitable[Response]]
 
 
 class Route(NamedTuple):
-    """`path` may hold `{name}` segments, handed to `handler(request, **segments)` decoded. `access` is the
-    service's own word for who may call (`public`, `user`, `admin`), checked by the service before the
-    handler runs."""
+    """`path` may hold `{name}` segments, handed to `handler(request, **segments)` decoded, and end with `{name*}`,
+    which takes the rest of the path with all its slashes. `access` is the service's own word for who may call
+    (`public`, `user`, `admin`), checked by the service before the handler runs."""
 
     method: str
     path: str
@@ -22,8 +22,8 @@ class Route(NamedTuple):
 
 
 class RouteTable:
-    """Looks a route up by its segments: literal ones first, then `{name}`. Built once, before the first
-    request."""
+    """Looks a route up by its segments: literal ones first, then `{name}`, then `{name*}`. Built once, before the
+    first request."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
@@ -31,7 +31,7 @@ class RouteTable:
         for route in routes:
             node = self._root
             for segment in _split(route.path):
-                node = node.setdefault("{}" if segment.startswith("{") else segment, {})
+                node = node.setdefault(_kind(segment), {})
             node.setdefault("", {})[route.method] = route
 
     def match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
@@ -40,6 +40,11 @@ class RouteTable:
         back to GET."""
         segments = _split(path)
         methods = _find(self._root, segments, 0)
+        if methods is None or not _has_method(methods, method):
+            whole = path.removeprefix("/").split("/")  # in a rest of the path every slash counts
+            rest = _find_rest(self._root, whole, 0, method)
+            if rest is not None:
+                methods, segments = rest, whole
         if methods is None:
             return None
         route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
@@ -51,17 +56,24 @@ class RouteTable:
                 f"{method} is not allowed here; use {allowed}",
                 headers=[("Allow", allowed)],
             )
-        names = (name[1:-1] for name in _split(route.path) if name.startswith("{"))
-        values = (
-            unquote(value)
-            for pattern, value in zip(_split(route.path), segments, strict=True)
+        patterns = _split(route.path)
+        if patterns[-1].endswith("*}"):
+            segments = [*segments[: len(patterns) - 1], "/".join(segments[len(patterns) - 1 :])]
+        return route, {
+            pattern.strip("{*}"): unquote(value)
+            for pattern, value in zip(patterns, segments, strict=True)
             if pattern.startswith("{")
-        )
-        return route, dict(zip(names, values, strict=True))
+        }
 
 
 def _split(path: str) -> list[str]:
     return path.strip("/").split("/")
+
+
+def _kind(segment: str) -> str:
+    if segment.startswith("{"):
+        return "{*}" if segment.endswith("*}") else "{}"
+    return segment
 
 
 def _find(node: dict[str, Any], segments: list[str], index: int) -> dict[str, Route] | None:
@@ -73,3 +85,21 @@ def _find(node: dict[str, Any], segments: list[str], index: int) -> dict[str, Ro
             if found is not None:
                 return found
     return None
+
+
+def _find_rest(node: dict[str, Any], segments: list[str], index: int, method: str) -> dict[str, Route] | None:
+    """The routes of the first path that ends in `{name*}`, fits and has the method; the rest is never empty."""
+    if index == len(segments):
+        return None
+    for key in (segments[index], "{}"):
+        if key and key in node and segments[index]:
+            found = _find_rest(node[key], segments, index + 1, method)
+            if found is not None:
+                return found
+    methods: dict[str, Route] | None = node.get("{*}", {}).get("")
+    fits = methods is not None and segments[index:] != [""] and _has_method(methods, method)
+    return methods if fits else None
+
+
+def _has_method(methods: dict[str, Route], method: str) -> bool:
+    return method in methods or (method == "HEAD" and "GET" in methods)
