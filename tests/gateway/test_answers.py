@@ -15,12 +15,13 @@ pytestmark = pytest.mark.req("P5")
 
 
 @asynccontextmanager
-async def serving(*responses: Response) -> AsyncIterator[int]:
-    """uvicorn with an application that gives these answers, in turn."""
+async def serving(*responses: Response, reads: bool = True) -> AsyncIterator[int]:
+    """uvicorn with an application that gives these answers, in turn, after it has read the request."""
     waiting = list(responses)
 
     async def application(scope, receive, send):  # type: ignore[no-untyped-def]
-        await receive()
+        if reads:
+            await receive()
         await write_answer(waiting.pop(0), send, method=scope["method"])
 
     config = uvicorn.Config(
@@ -124,3 +125,27 @@ async def test_header_that_would_break_the_answer_is_not_sent(header: tuple[byte
         answer = await exchange(port, GET, until_closed=True)
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b"stolen" not in answer
+
+
+EXPECTING = b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n"
+
+
+async def test_who_is_told_no_before_the_body_is_not_heard_again_on_the_connection() -> None:
+    """The client keeps its body then: what follows would be taken for it."""
+    async with serving(Response(403, [], b"no"), reads=False) as port:
+        answer = await exchange(port, EXPECTING, until_closed=True)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"connection: close" in answer
+
+
+async def test_who_is_told_to_go_on_keeps_the_connection() -> None:
+    async with serving(Response(200, [], b"one"), Response(200, [], b"two")) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(EXPECTING)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        writer.write(b"12345")
+        assert b"connection: close" not in await read_answer(reader, is_head=False)
+        writer.write(GET)
+        assert (await read_answer(reader, is_head=False)).endswith(b"two")
+        writer.close()
+        await writer.wait_closed()

@@ -176,6 +176,21 @@ async def test_requests_without_a_user_are_limited_by_address(
 
 
 @pytest.mark.req("P15")
+async def test_what_a_service_lets_pass_is_not_limited(keys: ProjectKeys) -> None:
+    limits = RequestLimits(
+        RateLimitSettings(anonymous_per_minute=1),
+        Authoriser(keys),
+        trusts_header=True,
+        passes={"/files": lambda request: request.path == "/free"},
+    )
+    gateway = Gateway({"/files": Echo()}, limits, base_url="http://api.test", max_body_bytes=1000)
+    async with serving(gateway) as url, httpx2.AsyncClient(base_url=url) as http:
+        free = [(await http.get("/files/free")).status_code for _ in range(4)]
+        limited = [(await http.get("/files/other")).status_code for _ in range(2)]
+    assert (free, limited) == ([200] * 4, [200, 429])
+
+
+@pytest.mark.req("P15")
 async def test_users_are_limited_by_user(client: httpx2.AsyncClient, keys: ProjectKeys) -> None:
     def headers(user: str) -> dict[str, str]:
         return {"authorization": "Bearer " + keys.sign({"sub": user, "role": "authenticated"})}

@@ -15,25 +15,29 @@ from basalt.http import Response
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODILESS = frozenset({204, 304})
-FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding"})
+FRAMING = frozenset({b"connection", b"transfer-encoding"})
 
 
 async def write_answer(response: Response, send: Send, *, method: str) -> int:
     """The size of the body in bytes. Raises RuntimeError for a header that would break the answer in two."""
     body = response.body
+    cycle = getattr(send, "__self__", None)
+    if isinstance(cycle, RequestResponseCycle) and cycle.waiting_for_100_continue:
+        # Told no before it sent its body, a client keeps it (RFC 9110 §10.1.1): the server would read the next request
+        # as that body.
+        response.headers.append((b"connection", b"close"))
     if not isinstance(body, bytes):
         await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
         return await _write_stream(body, send)
+    is_bodiless = method == "HEAD" or response.status in BODILESS
+    given = [value for name, value in response.headers if name == b"content-length"]
     # The length of what HEAD leaves out is not known here; then it is not sent (RFC 9110 §8.6).
-    has_length = method != "HEAD" and response.status not in BODILESS
-    if not FRAMING.isdisjoint([name for name, _ in response.headers]):
-        has_length = has_length and not any(name == b"content-length" for name, _ in response.headers)
-    else:
-        cycle = getattr(send, "__self__", None)
-        if type(cycle) is RequestResponseCycle and _can_write_at_once(cycle):
-            is_bodiless = method == "HEAD" or response.status in BODILESS
-            _write_at_once(cycle, response, b"" if is_bodiless else body, has_length=has_length)
-            return len(body)
+    has_length = not is_bodiless and not given
+    is_sound = not given or is_bodiless or given == [b"%d" % len(body)]
+    is_sound = is_sound and FRAMING.isdisjoint([name for name, _ in response.headers])
+    if is_sound and type(cycle) is RequestResponseCycle and _can_write_at_once(cycle):
+        _write_at_once(cycle, response, b"" if is_bodiless else body, has_length=has_length)
+        return len(body)
     if has_length:
         response.headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
@@ -69,8 +73,13 @@ def _write_at_once(cycle: RequestResponseCycle, response: Response, body: bytes,
 
 async def _write_stream(body: AsyncIterator[bytes], send: Send) -> int:
     size = 0
-    async for chunk in body:
-        size += len(chunk)
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    try:
+        async for chunk in body:
+            size += len(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    finally:
+        close = getattr(body, "aclose", None)
+        if close is not None:  # what it holds open is let go of now, also when the client has left
+            await close()
     await send({"type": "http.response.body", "body": b""})
     return size

@@ -43,7 +43,8 @@ class Service(Protocol):
         """Let go of it; open requests have ended."""
 
     async def respond(self, request: Request) -> Response:
-        """Answer, errors in the contract's own shape included."""
+        """Answer, errors in the contract's own shape included. A service with a true `takes_raw_path` reads
+        `raw_path` alone: it has its own words for one that is not UTF-8."""
 
 
 @runtime_checkable
@@ -63,9 +64,9 @@ class Place(NamedTuple):
 
 
 class Gateway:
-    """`services` maps a prefix to its service, in the order they are opened; what has the prefix `""` gets whatever no
-    other one claims. `edges` are those of services that have their own; `client_address_header` names the header that a
-    trusted proxy sets."""
+    """`services` maps a prefix to its service, in the order they are opened; what has the prefix `""` gets whatever
+    no other one claims. `edges` are those of services that have their own; `client_address_header` names the header
+    that a trusted proxy sets."""
 
     def __init__(
         self,
@@ -175,8 +176,12 @@ class Gateway:
             return json_response(render_error(internal, request_id), 500)
 
     async def _dispatch(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
-        path = _decode_path(scope)
-        place = self._place_of(path)
+        place = self._place_of(scope["path"])
+        if place is not None and getattr(place.service, "takes_raw_path", False):
+            path = str(scope["path"])
+        else:
+            path = _decode_path(scope)
+            place = self._place_of(path)
         if place is None:
             raise BasaltError(
                 "not_found", 404, f"Nothing is served at {path}", hint=f"Try {', '.join(self._services)}"

@@ -16,9 +16,14 @@ REST_EXPOSED = (
     b"Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Server, "
     b"Transfer-Encoding, Range-Unit"
 )
+TUS_EXPOSED = (
+    b"Upload-Offset, Upload-Length, Upload-Defer-Length, Upload-Metadata, Upload-Expires, "
+    b"Tus-Version, Tus-Resumable, Tus-Max-Size, Tus-Extension, Tus-Complete"
+)
 EXPOSED = (
     REST_EXPOSED
-    + b", Link, X-Total-Count, X-Request-Id, X-Supabase-Api-Version, X-Sb-Error-Code, X-Relay-Error, Retry-After"
+    + b", Link, X-Total-Count, X-Request-Id, X-Supabase-Api-Version, X-Sb-Error-Code, X-Relay-Error, Retry-After, "
+    + TUS_EXPOSED
 )
 MAX_AGE_S = b"86400"
 ALLOW_ORIGIN = b"access-control-allow-origin"

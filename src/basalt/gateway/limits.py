@@ -6,7 +6,7 @@ machine shares one.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -22,7 +22,8 @@ UNLIMITED_PREFIXES = frozenset({"/health", "/ready", "/studio"})
 
 
 class RequestLimits:
-    """`by_prefix` are the authorisers of services that have one of their own."""
+    """`by_prefix` are the authorisers of services that have one of their own, `passes` says by prefix which requests
+    of a service are not limited."""
 
     def __init__(
         self,
@@ -31,10 +32,12 @@ class RequestLimits:
         *,
         trusts_header: bool,
         by_prefix: Mapping[str, AnyAuthoriser] = MappingProxyType({}),
+        passes: Mapping[str, Callable[[Request], bool]] = MappingProxyType({}),
     ) -> None:
         self._settings = settings
         self._authoriser = authoriser
         self._by_prefix = by_prefix
+        self._passes = passes
         self._trusts_header = trusts_header
         self._limiter = RateLimiter()
 
@@ -44,6 +47,7 @@ class RequestLimits:
             not self._settings.enabled
             or request.prefix in UNLIMITED_PREFIXES
             or self._is_exempt(request.client_ip)
+            or self._is_passed(request)
         ):
             return
         key, limit = self._bucket(request)
@@ -71,6 +75,10 @@ class RequestLimits:
             return authoriser.authorise(request.headers, request.query_string)
         except AccessError:
             return None
+
+    def _is_passed(self, request: Request) -> bool:
+        passes = self._passes.get(request.prefix)
+        return passes is not None and passes(request)
 
     def _is_exempt(self, client_ip: str) -> bool:
         if self._trusts_header:
