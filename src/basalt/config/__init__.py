@@ -59,6 +59,15 @@ from basalt.config.settings import (
     RestSettings,
     Settings,
 )
+from basalt.config.storage_checks import parse_upload_hook
+from basalt.config.storage_settings import (
+    BucketSettings,
+    ImageSettings,
+    ObjectStoreSettings,
+    StorageServiceSettings,
+    StorageSettings,
+    UploadHookSettings,
+)
 
 __all__ = [
     "DATABASE_SETTINGS",
@@ -69,6 +78,7 @@ __all__ = [
     "AuthSettings",
     "BasaltSettings",
     "BreachedPasswordSettings",
+    "BucketSettings",
     "BusSettings",
     "CaptchaSettings",
     "ConfigError",
@@ -81,11 +91,13 @@ __all__ = [
     "HookSettings",
     "HooksSettings",
     "HttpHook",
+    "ImageSettings",
     "MailTemplateSettings",
     "MessageBirdSettings",
     "MfaSettings",
     "NotificationSettings",
     "OAuthServerSettings",
+    "ObjectStoreSettings",
     "PasskeySettings",
     "PhoneFactorSettings",
     "PostgresHook",
@@ -101,9 +113,12 @@ __all__ = [
     "Settings",
     "SmsSettings",
     "SmtpSettings",
+    "StorageServiceSettings",
+    "StorageSettings",
     "TextLocalSettings",
     "TwilioSettings",
     "TwilioVerifySettings",
+    "UploadHookSettings",
     "VonageSettings",
     "WalletSettings",
     "Web3Settings",
@@ -116,6 +131,7 @@ __all__ = [
     "parse_proxy_uri",
     "parse_role_path",
     "parse_saml_key",
+    "parse_upload_hook",
     "read_dotenv",
     "rest_secret",
 ]

@@ -37,6 +37,8 @@ from basalt.config.settings import (
     Settings,
     StudioSettings,
 )
+from basalt.config.storage_checks import find_storage_problems
+from basalt.config.storage_settings import StorageServiceSettings
 from basalt.config.units import parse_duration_s, parse_size_bytes
 
 STANDALONE_PORT = 3000  # PostgREST's
@@ -47,6 +49,7 @@ SECTIONS: Mapping[str, type] = {
     "studio": StudioSettings,
     "auth": AuthSettings,
     "realtime": RealtimeServiceSettings,
+    "storage": StorageServiceSettings,
     "edge_runtime": EdgeRuntimeSettings,
     "basalt": BasaltSettings,
 }
@@ -65,6 +68,8 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
     reader.leftovers(tree, "")
     for key, reason in find_saml_problems(sections["auth"].saml):
         reader.fail(f"auth.saml.{key}", reason)
+    for key, reason in find_storage_problems(sections["basalt"].storage):
+        reader.fail(f"basalt.storage.{key}", reason)
     sections["basalt"] = reader.complete(sections["basalt"], sections["api"])
     reader.check_auth(sections["auth"])
     if reader.problems:
@@ -81,8 +86,8 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def load_standalone_settings(environ: Mapping[str, str]) -> Settings:
-    """The settings of a REST server without a project, by `PGRST_…` variables with PostgREST's defaults; `BASALT_…` set
-    the rest. Raises ConfigError."""
+    """The settings of a REST server without a project, by `PGRST_…` variables with PostgREST's defaults; `BASALT_…`
+    set the rest. Raises ConfigError."""
     reader = _Reader(Path("environment"), environ)
     given = reader.variables.values
     table = {"rest": {"db_anon_role": ""}, "rate_limit": {"enabled": False}}
@@ -105,6 +110,7 @@ def load_standalone_settings(environ: Mapping[str, str]) -> Settings:
         studio=StudioSettings(enabled=False),
         auth=AuthSettings(enabled=False),
         realtime=RealtimeServiceSettings(enabled=False),
+        storage=StorageServiceSettings(enabled=False),
         edge_runtime=EdgeRuntimeSettings(enabled=False),
         functions={},
         basalt=basalt,

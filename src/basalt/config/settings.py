@@ -14,6 +14,7 @@ from basalt.config.auth_settings import AuthSettings
 from basalt.config.bus_settings import BusSettings
 from basalt.config.realtime_settings import RealtimeServiceSettings, RealtimeSettings
 from basalt.config.setting import section, setting
+from basalt.config.storage_settings import StorageServiceSettings, StorageSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +184,7 @@ class BasaltSettings:
     rest: RestSettings = section(RestSettings)
     realtime: RealtimeSettings = section(RealtimeSettings)
     bus: BusSettings = section(BusSettings)
+    storage: StorageSettings = section(StorageSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +200,7 @@ class Settings:
     studio: StudioSettings
     auth: AuthSettings
     realtime: RealtimeServiceSettings
+    storage: StorageServiceSettings
     edge_runtime: EdgeRuntimeSettings
     functions: Mapping[str, FunctionSettings]
     basalt: BasaltSettings
