@@ -44,8 +44,22 @@ class ProjectKeys:
 
     @cached_property
     def refresh_key(self) -> bytes:
-        """What refresh tokens are derived under; it follows the secret (RFC 5869)."""
-        derivation = HKDF(SHA256(), length=32, salt=None, info=b"basalt refresh tokens")
+        """What refresh tokens are derived under."""
+        return self._derive(b"basalt refresh tokens", 32)
+
+    @cached_property
+    def s3_access_key_id(self) -> str:
+        """The access key of Storage's S3 protocol where none is configured."""
+        return self._derive(b"basalt s3 access key id", 16).hex()
+
+    @cached_property
+    def s3_secret_access_key(self) -> str:
+        """Its secret; whoever has it is the service role."""
+        return self._derive(b"basalt s3 secret access key", 32).hex()
+
+    def _derive(self, purpose: bytes, length: int) -> bytes:
+        """A key that follows the secret (RFC 5869)."""
+        derivation = HKDF(SHA256(), length=length, salt=None, info=purpose)
         return derivation.derive(self.jwt_secret.encode())
 
     def sign(self, claims: Mapping[str, Any]) -> str:
