@@ -257,7 +257,7 @@ def test_names_of_objects_are_taken_apart(owner: Connection, call: str, result: 
         ("list_objects_with_delimiter('b', '', '/', 9, '', 'a/')", ["d%", "di_x", "dir", "z"]),
         ("list_objects_with_delimiter('b', 'di_', '/')", ["di_x"]),
         ("list_objects_with_delimiter('b', '', '/', 2, '', '', 'desc')", ["z", "dir"]),
-        ("search('dir/', 'b')", ["1", "sub", "Up"]),
+        ("search('dir/', 'b')", ["1", "Up", "sub"]),
         ("search('dir/', 'b', 100, 2, 0, 'u')", ["Up"]),
         ("search('', 'b', 2, 1, 1, '', 'name', 'desc')", ["dir", "di_x"]),
         ("search('nothing/', 'b')", []),
