@@ -15,9 +15,11 @@ from basalt.gateway.well_known import WellKnown
 from basalt.postgres import DatabaseAccess, LanePool
 from basalt.realtime import build_realtime
 from basalt.rest import RestService
+from basalt.storage import build_storage, is_unlimited
 from basalt.studio import StudioService
 
 REST_PREFIX = "/rest/v1"
+STORAGE_PREFIX = "/storage/v1"
 
 
 def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
@@ -40,6 +42,8 @@ def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
     realtime = build_realtime(settings, access, authoriser) if settings.realtime.enabled else None
     if realtime is not None:
         services["/realtime/v1"] = realtime
+    if settings.storage.enabled:
+        services[STORAGE_PREFIX] = build_storage(settings, access, authoriser, keys)
     if settings.edge_runtime.enabled:
         services["/functions/v1"] = FunctionsService(settings, access, authoriser, keys)
     if settings.studio.enabled:
@@ -53,6 +57,7 @@ def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
             authoriser,
             trusts_header=_trusts_header(settings),
             by_prefix={REST_PREFIX: rest_authoriser},
+            passes={STORAGE_PREFIX: is_unlimited},
         ),
         base_url=settings.api_url,
         max_body_bytes=settings.basalt.max_body_bytes,
