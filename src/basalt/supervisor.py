@@ -1,6 +1,6 @@
 """Starts the processes of a project, watches them, restarts what dies, and stops them in order.
 
-The start: lock → ports → keys → PostgreSQL → bootstrap → migrations and seeds → gateway. A lock held by the
+The start: lock → ports → keys → PostgreSQL → bootstrap → migrations, seeds and buckets → gateway. A lock held by the
 running supervisor (not a pid
 file, which outlives a `kill -9`) says whether a project runs; the gateway's standard input ends with us, so
 no child outlives us.
@@ -36,6 +36,7 @@ from basalt.postgres import (
     list_wanted_extensions,
 )
 from basalt.project import migrate
+from basalt.storage import check_bucket_settings, ensure_buckets
 
 READY_LIMIT_S = 30.0
 PORT_LIMIT_S = 8.0  # longer than a gateway drains
@@ -71,6 +72,7 @@ async def supervise(
     """Run the project until SIGINT or SIGTERM. Raises BasaltError when it cannot start; whatever was started
     is stopped again."""
     check_message_settings(settings)
+    check_bucket_settings(settings)
     with hold_project(settings.state_dir) as state_file:
         await check_port_free(settings.api.host, settings.api.port)
         stopping = asyncio.Event()
@@ -104,8 +106,8 @@ async def supervise(
 def prepare_database(
     settings: Settings, cluster: PrivateCluster | None, on_progress: Progress
 ) -> DatabaseAccess:
-    """A database that runs and holds the contract, the project's migrations and its seeds. `cluster` is None
-    for an external one."""
+    """A database that runs and holds the contract, the project's migrations, its seeds and its buckets. `cluster` is
+    None for an external one."""
     if cluster is not None:
         on_progress("Starting PostgreSQL")
         access = cluster.ensure()
@@ -116,6 +118,8 @@ def prepare_database(
     apply_bootstrap(access)
     if settings.db.migrations.enabled:
         migrate(access, settings, on_progress=on_progress)
+    else:
+        ensure_buckets(settings, access, on_progress=on_progress)
     return access
 
 

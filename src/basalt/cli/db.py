@@ -4,8 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +11,11 @@ import orjson
 import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from basalt.cli.database import open_database
 from basalt.cli.options import AsJson, Directory, load_project
-from basalt.config import Settings
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess, access_from_url, apply_bootstrap, load_access
+from basalt.postgres import DatabaseAccess
 from basalt.project import list_migrations, migrate, new_migration, reset
-from basalt.supervisor import find_running, hold_project, private_cluster
 
 db = typer.Typer(help="Migrations and the project's database.", no_args_is_help=True)
 
@@ -36,7 +33,7 @@ def new(
 def up(directory: Directory = Path()) -> None:
     """Apply pending migrations and seeds that have not run yet."""
     settings = load_project(directory)
-    with _database(settings) as access:
+    with open_database(settings) as access:
         report = migrate(access, settings, on_progress=typer.echo)
     typer.echo(f"{len(report.applied)} applied." if report.applied else "Nothing to apply.")
 
@@ -45,7 +42,7 @@ def up(directory: Directory = Path()) -> None:
 def list_(directory: Directory = Path(), as_json: AsJson = False) -> None:
     """Show every migration and whether the database has it."""
     settings = load_project(directory)
-    with _database(settings) as access:
+    with open_database(settings) as access:
         found = list_migrations(access, settings.project_dir)
     if as_json:
         rows = [{"version": row.version, "name": row.name, "state": row.state} for row in found]
@@ -64,7 +61,7 @@ def reset_(
     settings = load_project(directory)
     if not yes:
         typer.confirm("All data of this project's database will be lost. Go on?", abort=True)
-    with _database(settings) as access:
+    with open_database(settings) as access:
         reset(access, settings, on_progress=typer.echo)
     typer.echo("Reset.")
 
@@ -77,7 +74,7 @@ def psql(context: typer.Context, directory: Directory = Path()) -> None:
     if program is None:
         hint = "apt-get install postgresql-client"
         raise BasaltError("psql_missing", 500, "psql is not installed", hint=hint)
-    with _database(settings) as access:
+    with open_database(settings) as access:
         # The password goes by the environment, where other users cannot read it from the list of processes.
         environ = {**os.environ, "PGPASSWORD": access.passwords.get(access.login("postgres"), "")}
         command = [program, _conninfo_without_password(access), *context.args]
@@ -90,24 +87,3 @@ def _conninfo_without_password(access: DatabaseAccess) -> str:
     parts = conninfo_to_dict(access.conninfo("postgres"))
     parts.pop("password", None)
     return make_conninfo("", **parts)
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[DatabaseAccess]:
-    """The project's database with the contract in it: the external one, that of a running project, or the
-    private cluster started for as long as the command takes."""
-    if settings.db.url:
-        access = access_from_url(settings.db.url, settings.state_dir)
-        apply_bootstrap(access)
-        yield access
-    elif find_running(settings.state_dir) is not None:
-        yield load_access(settings.state_dir)
-    else:
-        with hold_project(settings.state_dir):
-            cluster = private_cluster(settings)
-            access = cluster.ensure()
-            try:
-                apply_bootstrap(access)
-                yield access
-            finally:
-                cluster.stop()

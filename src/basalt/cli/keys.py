@@ -7,12 +7,14 @@ import typer
 
 from basalt.access import load_project_keys
 from basalt.cli.options import AsJson, Directory, load_project
+from basalt.storage import s3_key_pair
 
 
 def keys(directory: Directory = Path(), as_json: AsJson = False) -> None:
-    """Print the project's API keys and JWT secret; made now if it never ran."""
+    """Print the project's API keys, JWT secret and S3 keys; made now if it never ran."""
     settings = load_project(directory)
     project = load_project_keys(settings.state_dir, settings)
+    access_key_id, secret_access_key = s3_key_pair(settings.basalt.storage, project)
     facts = {
         "api_url": settings.api_url,
         "publishable_key": project.publishable_key,
@@ -20,6 +22,10 @@ def keys(directory: Directory = Path(), as_json: AsJson = False) -> None:
         "anon_key": project.anon_key,
         "service_role_key": project.service_role_key,
         "jwt_secret": project.jwt_secret,
+        "s3_url": f"{settings.api_url}/storage/v1/s3",
+        "s3_region": settings.basalt.storage.s3_region,
+        "s3_access_key_id": access_key_id,
+        "s3_secret_access_key": secret_access_key,
     }
     if as_json:
         typer.echo(orjson.dumps(facts).decode())

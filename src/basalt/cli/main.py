@@ -15,6 +15,7 @@ from basalt.cli.keys import keys
 from basalt.cli.projects import init, start, status, stop
 from basalt.cli.rest import rest
 from basalt.cli.signing_keys import signing_keys
+from basalt.cli.storage import storage
 from basalt.errors import BasaltError
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.command()(rest)
 app.add_typer(db, name="db")
 app.add_typer(signing_keys, name="signing-keys")
 app.add_typer(auth, name="auth")
+app.add_typer(storage, name="storage")
 
 
 def main() -> None:

@@ -81,6 +81,7 @@ def _print_project(running: RunningProject, keys: ProjectKeys, *, as_json: bool)
         "REST": f"{running.api_url}/rest/v1",
         "Auth": f"{running.api_url}/auth/v1",
         "Realtime": f"{running.api_url}/realtime/v1",
+        "Storage": f"{running.api_url}/storage/v1",
         "Functions": f"{running.api_url}/functions/v1",
         "Console": running.studio_url,
         "Database URL": running.database_url,

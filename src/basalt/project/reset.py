@@ -9,6 +9,7 @@ from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.postgres import BOOTSTRAP_DIR, DatabaseAccess, MigrationReport, apply_bootstrap, lock_migrations
 from basalt.project.migrate import Tell, migrate
+from basalt.storage import check_bucket_settings
 
 MAINTENANCE_DATABASE = "template1"
 _PLATFORM_ROLE = re.compile(r"ensure_role\('([a-z_]+)'")
@@ -18,9 +19,10 @@ LIST_ROLES = "select rolname from pg_catalog.pg_roles where rolname not like 'pg
 
 def reset(access: DatabaseAccess, settings: Settings, *, on_progress: Tell | None = None) -> MigrationReport:
     """Drops the project's database with everything in it, makes it again and applies all migrations and
-    seeds. Connections to it are closed. Raises MigrationError like `migrate`, and BasaltError for an
-    external database, which is not ours to drop."""
+    seeds. Connections to it are closed. Raises like `migrate`, and BasaltError for an external database, which is not
+    ours to drop."""
     tell = on_progress or (lambda _: None)
+    check_bucket_settings(settings)
     if access.is_external:
         raise BasaltError(
             "reset_refused",
