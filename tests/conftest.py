@@ -13,19 +13,61 @@ import pytest
 from psycopg import sql
 
 from basalt.postgres import DatabaseAccess, PrivateCluster, apply_bootstrap
+from tests.server import Server, copy_project, running_server
 
 CloneDatabase = Callable[[str], AbstractContextManager[DatabaseAccess]]
 
 TEMPLATE = "basalt_template"
+DEPOT = Path(__file__).parent / "storage" / "project"
+SHARED_SERVERS = frozenset(
+    {
+        "chat",
+        "club",
+        "depot",
+        "gigwork",
+        "harbour_server",
+        "library",
+        "members",
+        "orchestra",
+        "railway",
+        "server",
+    }
+)
 
 # A file is one worker's from beginning to end: these take minutes and must not be what everybody waits for at the end.
 LONG_FILES = frozenset(
-    {"test_supervisor.py", "test_realtime_gateways.py", "test_realtime_crowds.py", "test_timing.py"}
+    {
+        "test_supervisor.py",
+        "test_realtime_gateways.py",
+        "test_realtime_crowds.py",
+        "test_rest_standalone.py",
+        "test_external_database.py",
+        "test_storage_crashes.py",
+        "test_timing.py",
+    }
 )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first. Files whose tests share a running project go to one worker, so that it is started once."""
     items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    shared: dict[Path, str] = {}
+    for item in items:
+        if server := shared_server(item):
+            shared.setdefault(item.path, server)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(shared.get(item.path, str(item.path))))
+
+
+def shared_server(item: pytest.Item) -> str | None:
+    """Which project that runs for the whole session the test uses, by fixture and where that is."""
+    known = getattr(item, "_fixtureinfo", None)
+    for name in known.names_closure if known is not None else ():
+        for fixture in known.name2fixturedefs.get(name, ())[-1:]:
+            if name in SHARED_SERVERS and fixture.scope == "session":
+                return f"{name} of {fixture.baseid}"
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +132,14 @@ def empty_database(clone_database: CloneDatabase) -> Iterator[DatabaseAccess]:
     """A database without the contract."""
     with clone_database("template1") as access:
         yield access
+
+
+@pytest.fixture(scope="session")
+def depot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`tests/storage/project`: the kind of a bucket, the first word of its name, says which policies it has."""
+    project = copy_project(DEPOT, tmp_path_factory.mktemp("depot") / "depot")
+    with running_server(project) as server:
+        yield server
 
 
 def create_database(connection: psycopg.Connection, name: str, template: str) -> None:
