@@ -67,7 +67,7 @@ def make_project(folder: Path) -> Path:
     return write_project(folder, files)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running_server(make_project(tmp_path_factory.mktemp("faults"))) as running:
         yield running

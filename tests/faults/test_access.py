@@ -11,6 +11,7 @@ import pytest
 from basalt.auth.routes import ROUTES
 from basalt.http import Route
 from basalt.realtime.api import ROUTES as REALTIME_ROUTES
+from basalt.storage.api import ROUTES as STORAGE_ROUTES
 from tests.server import Server
 
 pytestmark = pytest.mark.req("P4", "P6")
@@ -84,6 +85,52 @@ def test_only_a_key_of_the_project_opens_a_route_of_realtime(
         for name, headers in credentials.items():
             answer = client.request(route.method, path, headers=headers, json=body)
             assert answer.status_code == (202 if name in opens else 401), (name, answer.text)
+
+
+@pytest.fixture(scope="module")
+def vault(server: Server) -> str:
+    """A private bucket without policies, holding `secret.txt`."""
+    with server.client(server.secret_key) as client:
+        client.post("/storage/v1/bucket", json={"name": "vault"}).raise_for_status()
+        client.post("/storage/v1/object/vault/secret.txt", content=b"the secret").raise_for_status()
+    return "vault"
+
+
+@pytest.mark.req("P8")
+@pytest.mark.parametrize("route", STORAGE_ROUTES.routes, ids=name_of)
+def test_no_route_of_storage_opens_a_private_bucket(
+    server: Server, credentials: dict[str, dict[str, str]], vault: str, route: Route
+) -> None:
+    names = {"{bucket}": vault, "{path*}": "secret.txt", "{version}": NOBODY}
+    path = "/storage/v1" + route.path
+    for name, value in names.items():
+        path = path.replace(name, value)
+    body = {
+        "name": "vault2",
+        "public": True,
+        "prefixes": ["secret.txt"],
+        "paths": ["secret.txt"],
+        "prefix": "",
+        "expiresIn": 60,
+        "bucketId": vault,
+        "sourceKey": "secret.txt",
+        "destinationKey": "copy.txt",
+    }
+    with httpx2.Client(base_url=server.url) as client:
+        for name, headers in credentials.items():
+            answer = client.request(route.method, path, headers=headers, json=body)
+            assert answer.status_code < 500, (name, answer.text)
+            assert "the secret" not in answer.text, name
+            assert "token=" not in answer.text, name
+            is_known = name in ("publishable key", "anon key", "user", "user who does not exist")
+            if route.access == "caller" and not is_known:
+                assert answer.json()["code"] in ("AccessDenied", "InvalidRequest"), (name, answer.text)
+    with server.client(server.secret_key) as client:
+        assert client.get("/storage/v1/object/vault/secret.txt").content == b"the secret"
+        buckets = client.get("/storage/v1/bucket", params={"search": "vault"}).json()
+        assert [(bucket["name"], bucket["public"]) for bucket in buckets] == [(vault, False)]
+        listed = client.post("/storage/v1/object/list/vault", json={"prefix": ""}).json()
+        assert [entry["name"] for entry in listed] == ["secret.txt"]
 
 
 @pytest.mark.parametrize(
