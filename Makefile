@@ -46,7 +46,7 @@ brokers:
 	@tools/install-test-brokers
 
 test: $(BIN)/.installed-test tests/contract/js/node_modules/.installed browser brokers
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 check: $(BIN)/.installed-test
 	$(BIN)/ruff format --check .
@@ -61,6 +61,8 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python -m bench.rest
 	$(BIN)/python -m bench.auth
 	$(BIN)/python -m bench.realtime
+	$(BIN)/python -m bench.storage
+	$(BIN)/python -m bench.storage_images
 
 # Pin what the tests ran with. Names and versions only.
 constraints: $(BIN)/.installed-test
