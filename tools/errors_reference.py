@@ -8,6 +8,7 @@ from pathlib import Path
 from basalt.auth.errors import CODES
 from basalt.realtime.errors import WORDINGS
 from basalt.rest.errors import ERRORS
+from basalt.storage.errors import ERRORS as STORAGE_ERRORS
 
 SOURCE = Path(__file__).parent.parent / "src" / "basalt"
 
@@ -46,6 +47,16 @@ with the extension `postgres_changes`, in Supabase's words.
 | words | where | when |
 | --- | --- | --- |
 """
+STORAGE = """
+## Storage
+
+`{"statusCode", "error", "message", "code"}`, as Supabase Storage: the JSON API answers with HTTP 400 whatever the
+status, which is in `statusCode`, but for those marked with *. Resumable uploads answer with the status and the message
+as text, S3 with the status and the code in XML. Validation names the place: `body/limit must be <= 1000`.
+
+| code | statusCode | error | message |
+| --- | --- | --- | --- |
+"""
 STRUCTURED = """
 ## Functions, console, gateway and command line
 
@@ -60,6 +71,10 @@ message and hint. A function's own codes are its author's.
 def render() -> str:
     rest = [f"| `{code}` | {entry.status} | {cell(entry.message)} |" for code, entry in ERRORS.items()]
     auth = [f"| `{code}` | {status} | {cell(message)} |" for code, (status, message) in CODES.items()]
+    storage = [
+        f"| `{code}` | {entry.status}{'*' if entry.as_http else ''} | {cell(entry.error)} | {cell(entry.message)} |"
+        for code, entry in STORAGE_ERRORS.items()
+    ]
     structured = [f"| `{code}` | {status} |" for code, status in sorted(set(structured_codes()))]
     return (
         INTRODUCTION
@@ -70,6 +85,9 @@ def render() -> str:
         + "\n"
         + REALTIME
         + "\n".join(f"| {cell(words)} | {where} | {when} |" for words, where, when in WORDINGS)
+        + "\n"
+        + STORAGE
+        + "\n".join(storage)
         + "\n"
         + STRUCTURED
         + "\n".join(structured)

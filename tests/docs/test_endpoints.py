@@ -5,6 +5,7 @@ from pathlib import Path
 from basalt.auth.routes import ROUTES
 from basalt.http import RouteTable
 from basalt.realtime.api import ROUTES as REALTIME_ROUTES
+from basalt.storage.api import ROUTES as STORAGE_ROUTES
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "endpoints.md"
 
@@ -24,3 +25,7 @@ def test_every_route_of_auth_is_described() -> None:
 
 def test_every_route_of_realtime_is_described() -> None:
     assert not missing_in_page(REALTIME_ROUTES)
+
+
+def test_every_route_of_storage_is_described() -> None:
+    assert not missing_in_page(STORAGE_ROUTES)

@@ -35,7 +35,7 @@ async def asking(database: DatabaseAccess) -> AsyncIterator[Asking]:
 
 
 def policy(asking: Asking, condition: str, *, clauses: str = "", table: str = "public.documents") -> None:
-    count = asking.admin.execute("select count(*) from pg_policy").fetchone()
+    count = asking.admin.execute("select count(*) from pg_policy where polname ~ '^p[0-9]+$'").fetchone()
     asking.admin.execute(f"create policy p{count and count[0]} on {table} {clauses} using ({condition})")
     asking.visibility.forget()
 
