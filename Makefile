@@ -1,12 +1,13 @@
 # make start [APP=gigwork]   install what is missing, start an app in the foreground
-# make test                  the whole test suite        make check   format, lint, types
+# make test                  the test suite              make check   format, lint, types
+# make test-long             measurements, fuzzing, crowds
 # make bench                 benchmarks                  make clean   remove what make made, databases of apps included
 APP ?= gigwork
 PYTHON ?= python3
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: start install test check format bench clean system browser brokers constraints help
+.PHONY: start install test test-long check format bench clean system browser brokers constraints help
 
 start: $(BIN)/.installed
 	@exec $(BIN)/basalt start apps/$(APP)
@@ -14,7 +15,7 @@ start: $(BIN)/.installed
 install: $(BIN)/.installed
 
 help:
-	@head -n 4 Makefile
+	@head -n 5 Makefile
 
 system:
 	@tools/install-system-packages
@@ -46,7 +47,10 @@ brokers:
 	@tools/install-test-brokers
 
 test: $(BIN)/.installed-test tests/contract/js/node_modules/.installed browser brokers
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not long" $(TESTS)
+
+test-long: $(BIN)/.installed-test tests/contract/js/node_modules/.installed browser brokers
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m long $(TESTS)
 
 check: $(BIN)/.installed-test
 	$(BIN)/ruff format --check .

@@ -48,6 +48,24 @@ LONG_FILES = frozenset(
 )
 
 
+# Measurements, fuzzing and crowds: `make test-long` runs them, so that `make test` ends within a quarter of an hour.
+ASKED_FOR = frozenset(
+    {
+        "test_bounded_caches.py",
+        "test_differential.py",
+        "test_fuzz.py",
+        "test_fuzz_over_http.py",
+        "test_isolation.py",
+        "test_realtime_crowds.py",
+        "test_realtime_gateways.py",
+        "test_refresh_states.py",
+        "test_schema_cache_size.py",
+        "test_timing.py",
+        "test_visibility_property.py",
+    }
+)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first. Files whose tests share a running project go to one worker, so that it is started once."""
@@ -57,6 +75,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if server := shared_server(item):
             shared.setdefault(item.path, server)
     for item in items:
+        if item.path.name in ASKED_FOR:
+            item.add_marker("long")
         item.add_marker(pytest.mark.xdist_group(shared.get(item.path, str(item.path))))
 
 
