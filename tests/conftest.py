@@ -53,9 +53,11 @@ ASKED_FOR = frozenset(
     {
         "test_bounded_caches.py",
         "test_differential.py",
+        "test_external_database.py",
         "test_fuzz.py",
         "test_fuzz_over_http.py",
         "test_isolation.py",
+        "test_realtime_convergence.py",
         "test_realtime_crowds.py",
         "test_realtime_gateways.py",
         "test_refresh_states.py",

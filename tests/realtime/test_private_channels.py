@@ -116,7 +116,8 @@ async def test_probes_leave_no_trace(harbour: Harbour, name: str) -> None:
     await phx.broadcast(f"realtime:room:{name}", "e", {})
     await phx.track(f"realtime:room:{name}", {})
     await phx.until("presence_diff")
-    found = harbour.sql.execute("select count(*) from realtime.messages where event = 'probe'").fetchone()
+    query = "select count(*) from realtime.messages where event = 'probe' and topic = %s"
+    found = harbour.sql.execute(query, [f"room:{name}"]).fetchone()
     assert found == (0,)
 
 
