@@ -1,8 +1,10 @@
 """Whatever went wrong in a request, as an error of the catalogue, for every protocol of the room."""
 
+from collections.abc import Awaitable, Callable
+
 from basalt import observe
 from basalt.errors import BasaltError
-from basalt.http import Request
+from basalt.http import ClientDisconnectedError, Request, Response
 from basalt.postgres import PostgresError
 from basalt.storage.errors import StorageError, error_of_postgres
 from basalt.storage.stores import StoreFullError, StoreUnavailableError
@@ -39,3 +41,18 @@ def report(request: Request, failure: StorageError) -> None:
         code=failure.code,
         error=failure.__cause__ or failure,
     )
+
+
+async def answer_or_refuse(
+    request: Request, answer: Awaitable[Response], render: Callable[[StorageError], Response]
+) -> Response:
+    """The answer, or what went wrong in the shape of the request's protocol. Raises ClientDisconnectedError."""
+    try:
+        return await answer
+    except ClientDisconnectedError:
+        raise
+    except Exception as error:
+        failure = storage_error(error)
+        if failure.status >= 500:
+            report(request, failure)
+        return render(failure)

@@ -5,7 +5,7 @@ import asyncio
 
 from basalt.access import Authoriser
 from basalt.errors import BasaltError
-from basalt.http import ClientDisconnectedError, OutgoingClient, Request, Response, Route
+from basalt.http import OutgoingClient, Request, Response, Route
 from basalt.postgres import LanePool
 from basalt.storage.api import ROUTES
 from basalt.storage.api.answers import unknown_route
@@ -13,7 +13,7 @@ from basalt.storage.call import Call, anyone, authorise
 from basalt.storage.collector import keep_tidy
 from basalt.storage.context import StorageContext
 from basalt.storage.errors import render_error
-from basalt.storage.failures import report, storage_error
+from basalt.storage.failures import answer_or_refuse
 from basalt.storage.images import Renderer
 from basalt.storage.resumable import ResumableApi
 from basalt.storage.s3 import S3Api
@@ -64,15 +64,7 @@ class StorageService:
             return await self._resumable.respond(request)
         if (path == S3 or path.startswith(f"{S3}/")) and self._ctx.service.s3_protocol.enabled:
             return await self._s3.respond(request)
-        try:
-            return await self._answer(request)
-        except ClientDisconnectedError:
-            raise
-        except Exception as error:
-            failure = storage_error(error)
-            if failure.status >= 500:
-                report(request, failure)
-            return render_error(failure)
+        return await answer_or_refuse(request, self._answer(request), render_error)
 
     async def _answer(self, request: Request) -> Response:
         route, segments = _find_route(request)

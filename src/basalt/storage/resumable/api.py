@@ -4,11 +4,11 @@ import re
 from typing import Final
 
 from basalt.access import Authoriser, Caller
-from basalt.http import ClientDisconnectedError, Request, Response
+from basalt.http import Request, Response
 from basalt.storage.call import authorise
 from basalt.storage.context import StorageContext
 from basalt.storage.errors import StorageError, render_error
-from basalt.storage.failures import report, storage_error
+from basalt.storage.failures import answer_or_refuse
 from basalt.storage.resumable import handlers
 from basalt.storage.resumable.leases import Leases
 from basalt.storage.resumable.visits import Visit
@@ -38,15 +38,7 @@ class ResumableApi:
 
     async def respond(self, request: Request) -> Response:
         """Errors in TUS's shape included: the real status and plain text."""
-        try:
-            response = await self._answer(request)
-        except ClientDisconnectedError:
-            raise
-        except Exception as error:
-            failure = storage_error(error)
-            if failure.status >= 500:
-                report(request, failure)
-            response = _render(failure)
+        response = await answer_or_refuse(request, self._answer(request), _render)
         response.headers.append(RESUMABLE)
         return response
 

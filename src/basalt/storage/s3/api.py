@@ -4,10 +4,10 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from basalt.access import Authoriser
-from basalt.http import ClientDisconnectedError, Request, Response
+from basalt.http import Request, Response
 from basalt.storage.context import StorageContext
 from basalt.storage.errors import StorageError
-from basalt.storage.failures import report, storage_error
+from basalt.storage.failures import answer_or_refuse
 from basalt.storage.names import check_bucket_name, check_object_name
 from basalt.storage.s3.call import S3Call
 from basalt.storage.s3.credentials import Keyring, identify
@@ -28,15 +28,9 @@ class S3Api:
 
     async def respond(self, request: Request) -> Response:
         """Errors as S3's XML included."""
-        try:
-            response = await self._answer(request)
-        except ClientDisconnectedError:
-            raise
-        except Exception as error:
-            failure = storage_error(error)
-            if failure.status >= 500:
-                report(request, failure)
-            response = render_error(failure, request)
+        response = await answer_or_refuse(
+            request, self._answer(request), lambda failure: render_error(failure, request)
+        )
         response.headers.append((b"x-amz-request-id", request.request_id.encode("latin-1")))
         return response
 
