@@ -1,4 +1,4 @@
-"""The S3 protocol as other clients speak it: the AWS command line and MinIO's."""
+"""The S3 protocol as other clients speak it: the AWS command line, MinIO's, and the object_store of Rust."""
 
 import io
 import os
@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+import obstore
 import pytest
 import urllib3
 from botocore.credentials import Credentials
@@ -16,6 +17,7 @@ from minio import Minio
 from minio.commonconfig import CopySource
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
+from obstore.store import S3Store
 
 from tests.server import Server
 from tests.storage.conftest import MakeBucket, token_of
@@ -121,3 +123,36 @@ def test_the_client_of_minio_works(depot: Server, make_bucket: MakeBucket) -> No
         keys = [DeleteObject(key) for key in ("a b/c", "copy", "large", "none")]
         assert list(client.remove_objects(bucket, keys)) == []
         client.remove_bucket(bucket)
+
+
+@pytest.mark.req("P8")
+def test_the_object_store_library_of_rust_works_for_the_project(
+    depot: Server, make_bucket: MakeBucket
+) -> None:
+    """Through `obstore`, with nothing of it changed: whole and in parts, ranges, lists, copies, deletes."""
+    keys = service_credentials(depot)
+    client = S3Store(
+        make_bucket(),
+        config={
+            "endpoint": f"{depot.url}/storage/v1/s3",
+            "access_key_id": str(keys.access_key),
+            "secret_access_key": str(keys.secret_key),
+            "region": "local",
+        },
+        client_options={"allow_http": True},
+    )
+    large = bytes(range(256)) * 50_000
+    obstore.put(client, "dir/small.txt", b"hello world")
+    obstore.put(client, "dir/large", large, chunk_size=5 * 1024 * 1024)
+    assert bytes(obstore.get(client, "dir/large").bytes()) == large
+    assert bytes(obstore.get_range(client, "dir/small.txt", start=6, end=11)) == b"world"
+    obstore.copy(client, "dir/small.txt", "copy.txt")
+    assert obstore.head(client, "copy.txt")["size"] == 11
+    assert [meta["path"] for page in obstore.list(client) for meta in page] == [
+        "copy.txt",
+        "dir/large",
+        "dir/small.txt",
+    ]
+    assert obstore.list_with_delimiter(client)["common_prefixes"] == ["dir"]
+    obstore.delete(client, ["copy.txt", "dir/large"])
+    assert [meta["path"] for page in obstore.list(client) for meta in page] == ["dir/small.txt"]
