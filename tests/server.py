@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+
+from tests.ports import free_port
+from tests.prepared import copy_prepared_state
 
 START_LIMIT_S = 60
 STOP_LIMIT_S = 30
@@ -64,13 +66,6 @@ class Server:
             self.process.stdout.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def copy_project(source: Path, target: Path) -> Path:
     """A project without its state."""
     shutil.copytree(
@@ -80,12 +75,14 @@ def copy_project(source: Path, target: Path) -> Path:
 
 
 def project_environ(**overrides: str) -> dict[str, str]:
-    """The environment of a server under test: free ports, JSON logs."""
+    """The environment of a server under test: free ports, JSON logs, and no worker unless `BASALT_WORKER_MODE` asks for
+    one, because most tests have no use for its process."""
     return {
         **os.environ,
         "SUPABASE_API_PORT": str(free_port()),
         "SUPABASE_DB_PORT": str(free_port()),
         "BASALT_LOG_FORMAT": "json",
+        "BASALT_WORKER_MODE": "off",
         "NO_COLOR": "1",
         **overrides,
     }
@@ -122,8 +119,11 @@ def launch(project_dir: Path, environ: Mapping[str, str], log: Path) -> subproce
 
 
 def start_server(project_dir: Path, **overrides: str) -> Server:
-    """A started server; raises with its log when it does not come up."""
+    """A started server; raises with its log when it does not come up. A new project begins with a copy of a prepared
+    cluster, unless it has a database of its own."""
     environ = project_environ(**overrides)
+    if not ({"DATABASE_URL", "BASALT_STATE_DIR"} & set(environ) or (project_dir / ".basalt").exists()):
+        copy_prepared_state(project_dir / ".basalt")
     log = project_dir / "server.log"
     process = launch(project_dir, environ, log)
     assert process.stdout is not None

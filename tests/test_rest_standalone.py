@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from basalt.postgres import DatabaseAccess
-from tests.server import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.req("P5")
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.browser import Page, a_page, find_browser, serving
-from tests.server import Server, free_port, running_server
+from tests.ports import free_port
+from tests.server import Server, running_server
 
 pytestmark = pytest.mark.req("P6")
 

@@ -17,7 +17,7 @@ from psycopg import sql
 from basalt.bus import Bus, Hub, MemoryBus, build_bus
 from basalt.config import BusSettings
 from basalt.postgres import DatabaseAccess
-from tests.conftest import free_port
+from tests.ports import free_port
 
 PASSWORD = "not-a-secret"
 

@@ -12,7 +12,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from basalt.postgres import DatabaseAccess
-from tests.server import free_port, running_server
+from tests.ports import free_port
+from tests.server import running_server
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "auth-hooks.md").read_text("utf-8")
 PASSWORD = "correct horse battery"

@@ -15,9 +15,9 @@ from websockets.asyncio.client import ClientConnection
 from basalt.postgres import PrivateCluster
 from tests.bus.brokers import has_server
 from tests.bus.brokers import running_server as running_broker
-from tests.conftest import free_port
 from tests.faults.realtime_client import is_system, join, open_socket, receive_until, send, subscribe
 from tests.faults.realtime_faults import gateway_of
+from tests.ports import free_port
 from tests.projects import write_project
 from tests.server import Server, open_to_postgres, running_server
 

@@ -21,8 +21,9 @@ from basalt.config import Settings, load_settings
 from basalt.postgres import DatabaseAccess, load_access
 from basalt.storage import check_project, collect_project
 from tests.faults.test_outage import postmaster_of
+from tests.ports import free_port
 from tests.projects import write_project
-from tests.server import Server, free_port, running_server
+from tests.server import Server, running_server
 from tests.storage.conftest import stored_files, unfinished_files
 
 pytestmark = pytest.mark.req("P8")

@@ -9,7 +9,7 @@ import uvicorn
 
 from basalt.gateway.answers import write_answer
 from basalt.http import Response
-from tests.server import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.req("P5")
 

@@ -11,7 +11,7 @@ import pytest
 from basalt.postgres import DatabaseAccess, PrivateCluster
 from basalt.realtime.changes.log.change import UNCHANGED, Change, Transaction
 from basalt.realtime.changes.log.stream import ReplicationStream, StreamLost, parse_lsn
-from tests.conftest import free_port
+from tests.ports import free_port
 from tests.realtime.conftest import Connection
 
 pytestmark = pytest.mark.req("P7")

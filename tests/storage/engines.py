@@ -19,7 +19,7 @@ from basalt.postgres import DatabaseAccess, LanePool
 from basalt.storage.database import StorageDatabase
 from basalt.storage.names import new_version
 from basalt.storage.stores import DiskStore, Store
-from tests.server import free_port
+from tests.ports import free_port
 from tests.storage.contents import pieces
 
 BUCKET = "basalt-tests"

@@ -17,7 +17,8 @@ from basalt.config import ObjectStoreSettings
 from basalt.errors import BasaltError
 from basalt.storage.names import new_version
 from basalt.storage.stores import S3Store, StoreFullError, StoreUnavailableError
-from tests.server import Server, free_port
+from tests.ports import free_port
+from tests.server import Server
 from tests.storage.conftest import MakeBucket
 from tests.storage.contents import content_of, pieces
 from tests.storage.engines import ObjectStore, wait_for
