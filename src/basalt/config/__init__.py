@@ -36,7 +36,16 @@ from basalt.config.auth_settings import (
 )
 from basalt.config.bus_settings import BusSettings
 from basalt.config.config_error import ConfigError, Problem
+from basalt.config.cron_line import CronLine, FieldLine, IntervalLine, StartLine, parse_cron_line
 from basalt.config.dotenv import read_dotenv
+from basalt.config.engine_settings import (
+    CacheSettings,
+    CronSettings,
+    IdempotencySettings,
+    QueueSettings,
+    WebhookSettings,
+    WorkerSettings,
+)
 from basalt.config.hooks import HttpHook, PostgresHook, parse_hook
 from basalt.config.load import load_settings, load_standalone_settings
 from basalt.config.postgrest import (
@@ -57,6 +66,7 @@ from basalt.config.settings import (
     FunctionSettings,
     RateLimitSettings,
     RestSettings,
+    SecretsSettings,
     Settings,
 )
 from basalt.config.storage_checks import parse_upload_hook
@@ -80,18 +90,24 @@ __all__ = [
     "BreachedPasswordSettings",
     "BucketSettings",
     "BusSettings",
+    "CacheSettings",
     "CaptchaSettings",
     "ConfigError",
+    "CronLine",
+    "CronSettings",
     "CustomProviderSettings",
     "DbSettings",
     "EmailSettings",
     "ExternalProviderSettings",
     "FactorTypeSettings",
+    "FieldLine",
     "FunctionSettings",
     "HookSettings",
     "HooksSettings",
     "HttpHook",
+    "IdempotencySettings",
     "ImageSettings",
+    "IntervalLine",
     "MailTemplateSettings",
     "MessageBirdSettings",
     "MfaSettings",
@@ -102,17 +118,20 @@ __all__ = [
     "PhoneFactorSettings",
     "PostgresHook",
     "Problem",
+    "QueueSettings",
     "RateLimitSettings",
     "RealtimeServiceSettings",
     "RealtimeSettings",
     "RestSettings",
     "RolePath",
     "SamlSettings",
+    "SecretsSettings",
     "ServerAddress",
     "SessionSettings",
     "Settings",
     "SmsSettings",
     "SmtpSettings",
+    "StartLine",
     "StorageServiceSettings",
     "StorageSettings",
     "TextLocalSettings",
@@ -123,9 +142,12 @@ __all__ = [
     "WalletSettings",
     "Web3Settings",
     "WebAuthnSettings",
+    "WebhookSettings",
+    "WorkerSettings",
     "load_settings",
     "load_standalone_settings",
     "override_rest_settings",
+    "parse_cron_line",
     "parse_hook",
     "parse_key_set",
     "parse_proxy_uri",

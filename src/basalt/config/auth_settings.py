@@ -20,7 +20,7 @@ class SmtpSettings:
         587, "Its port; 465 is TLS from the start, others use STARTTLS where offered.", low=1, high=65535
     )
     user: str | None = setting(None, "User name.")
-    password: str | None = setting(None, "Password.", key="pass")
+    password: str | None = setting(None, "Password.", key="pass", is_secret=True)
     admin_email: str = setting("admin@localhost", "Sender's address.")
     sender_name: str = setting("", "Sender's name.")
     timeout_s: float = setting(10.0, "Longest time for a message.", low=0.1, high=300)
@@ -71,7 +71,7 @@ class TwilioSettings:
     account_sid: str = setting("", "Account SID.")
     message_service_sid: str = setting("", "Messaging service SID, or the sender's number.")
     content_sid: str = setting("", "Content template for WhatsApp.")
-    auth_token: str | None = setting(None, "Auth token.")
+    auth_token: str | None = setting(None, "Auth token.", is_secret=True)
     api_url: str | None = setting(
         None, "Address of the API, for another region; by default https://api.twilio.com."
     )
@@ -82,7 +82,7 @@ class TwilioVerifySettings:
     enabled: bool = setting(False, "Let this provider make, send and check the codes.")
     account_sid: str = setting("", "Account SID.")
     message_service_sid: str = setting("", "Verify service SID.")
-    auth_token: str | None = setting(None, "Auth token.")
+    auth_token: str | None = setting(None, "Auth token.", is_secret=True)
     api_url: str | None = setting(
         None, "Address of the API, for another region; by default https://verify.twilio.com."
     )
@@ -92,7 +92,7 @@ class TwilioVerifySettings:
 class MessageBirdSettings:
     enabled: bool = setting(False, "Send text messages by this provider.")
     originator: str = setting("", "Sender.")
-    access_key: str | None = setting(None, "Access key.")
+    access_key: str | None = setting(None, "Access key.", is_secret=True)
     api_url: str | None = setting(
         None, "Address of the API, for another region; by default https://rest.messagebird.com."
     )
@@ -102,7 +102,7 @@ class MessageBirdSettings:
 class TextLocalSettings:
     enabled: bool = setting(False, "Send text messages by this provider.")
     sender: str = setting("", "Sender.")
-    api_key: str | None = setting(None, "API key.")
+    api_key: str | None = setting(None, "API key.", is_secret=True)
     api_url: str | None = setting(
         None, "Address of the API, for another region; by default https://api.textlocal.in."
     )
@@ -112,8 +112,8 @@ class TextLocalSettings:
 class VonageSettings:
     enabled: bool = setting(False, "Send text messages by this provider.")
     sender: str = setting("", "Sender.", key="from")
-    api_key: str = setting("", "API key.")
-    api_secret: str | None = setting(None, "API secret.")
+    api_key: str = setting("", "API key.", is_secret=True)
+    api_secret: str | None = setting(None, "API secret.", is_secret=True)
     api_url: str | None = setting(
         None, "Address of the API, for another region; by default https://rest.nexmo.com."
     )
@@ -180,7 +180,7 @@ class AuthRateLimitSettings:
 class CaptchaSettings:
     enabled: bool = setting(False, "Ask for a solved captcha on sign-up, sign-in, recovery and codes.")
     provider: Literal["hcaptcha", "turnstile"] = setting("hcaptcha", "Who checks it.")
-    secret: str | None = setting(None, "Secret of the site.")
+    secret: str | None = setting(None, "Secret of the site.", is_secret=True)
     verify_url: str | None = setting(None, "Address of the check; by default the provider's.")
     timeout_s: float = setting(10.0, "Longest time for the check.", low=0.1, high=60)
 
@@ -200,7 +200,9 @@ class BreachedPasswordSettings:
 class HookSettings:
     enabled: bool = setting(True, "Call the hook, where `uri` is set.")
     uri: str | None = setting(None, "`pg-functions://postgres/SCHEMA/FUNCTION`, or an HTTP address.")
-    secrets: str | None = setting(None, "Standard Webhooks secrets, `v1,whsec_…`, several by `|`; for HTTP.")
+    secrets: str | None = setting(
+        None, "Standard Webhooks secrets, `v1,whsec_…`, several by `|`; for HTTP.", is_secret=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +262,7 @@ class PasskeySettings:
 class ExternalProviderSettings:
     enabled: bool = setting(False, "Allow sign-in by this provider.")
     client_id: str = setting("", "Client id; more ids whose ID tokens are taken follow after commas.")
-    secret: str | None = setting(None, "Client secret.")
+    secret: str | None = setting(None, "Client secret.", is_secret=True)
     redirect_uri: str | None = setting(None, "Callback address; by default `/auth/v1/callback` of the API.")
     url: str | None = setting(None, "Base address of a self-hosted provider, or its tenant's.")
     skip_nonce_check: bool = setting(False, "Take ID tokens whose nonce was not sent along.")
@@ -301,8 +303,12 @@ class Web3Settings:
 @dataclass(frozen=True, kw_only=True)
 class SamlSettings:
     enabled: bool = setting(False, "Allow single sign-on by SAML 2.0.")
-    private_key: str | None = setting(None, "RSA key of the service provider, PKCS#1 in Base64.")
-    private_key_next: str | None = setting(None, "The key that follows it, shown in the metadata already.")
+    private_key: str | None = setting(
+        None, "RSA key of the service provider, PKCS#1 in Base64.", is_secret=True
+    )
+    private_key_next: str | None = setting(
+        None, "The key that follows it, shown in the metadata already.", is_secret=True
+    )
     allow_encrypted_assertions: bool = setting(False, "Take encrypted assertions.")
     relay_state_validity_s: float = setting(120.0, "Life of a sign-on that was begun here.", low=1)
     allow_private_addresses: bool = setting(
@@ -328,7 +334,9 @@ class AuthSettings:
     additional_redirect_urls: tuple[str, ...] = setting((), "Addresses (globs) that a link may lead to.")
     jwt_expiry_s: int = setting(3600, "Life of an access token.", low=1, high=604800)
     jwt_issuer: str | None = setting(None, "`iss` of access tokens; by default the public URL with /auth/v1.")
-    jwt_secret: str | None = setting(None, "HS256 secret; by default generated at the first start.")
+    jwt_secret: str | None = setting(
+        None, "HS256 secret; by default generated at the first start.", is_secret=True
+    )
     jwt_algorithm: Literal["HS256", "ES256"] = setting(
         "HS256", "How new access tokens are signed, without signing_keys_path."
     )
@@ -338,7 +346,9 @@ class AuthSettings:
     publishable_key: str | None = setting(
         None, "The publishable API key; by default generated at the first start."
     )
-    secret_key: str | None = setting(None, "The secret API key; by default generated at the first start.")
+    secret_key: str | None = setting(
+        None, "The secret API key; by default generated at the first start.", is_secret=True
+    )
     enable_refresh_token_rotation: bool = setting(True, "A refresh token is good for one use.")
     refresh_token_reuse_interval_s: int = setting(
         10, "So long a used refresh token still gives the current session.", low=0

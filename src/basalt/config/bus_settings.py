@@ -16,4 +16,5 @@ class BusSettings:
         None,
         "Server of the bus, such as `redis://:password@host:6379/0` or `nats://user:password@host:4222`; "
         "for `postgres` a direct connection, by default the project's database.",
+        is_secret=True,
     )

@@ -18,11 +18,9 @@ IDLE_KEYS = (
     "db.settings",
     "db.shadow_port",
     "db.ssl_enforcement",
-    "db.vault",
     "edge_runtime.deno_version",
     "edge_runtime.inspector_port",
     "experimental",
-    "functions.*.import_map",
     "functions.*.static_files",
     "inbucket",
     "realtime.ip_version",
@@ -42,7 +40,7 @@ IDLE_KEYS = (
 def is_idle_key(path: str) -> bool:
     """Whether the CLI knows `path` (or a table above it) and Basalt does nothing with it.
 
-    >>> [is_idle_key(path) for path in ("auth.third_party.clerk", "functions.hello.import_map", "auth.hok")]
+    >>> [is_idle_key(path) for path in ("auth.third_party.clerk", "functions.hello.static_files", "auth.hok")]
     [True, True, False]
     """
     parts = path.split(".")

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from basalt.config.auth_settings import AuthSettings
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.dotenv import read_dotenv
+from basalt.config.function_checks import find_function_problems
 from basalt.config.hooks import find_hook_problems
 from basalt.config.idle_keys import is_idle_key
 from basalt.config.postgrest import (
@@ -70,6 +71,8 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
         reader.fail(f"auth.saml.{key}", reason)
     for key, reason in find_storage_problems(sections["basalt"].storage):
         reader.fail(f"basalt.storage.{key}", reason)
+    for key, reason in find_function_problems(functions):
+        reader.fail(f"functions.{key}", reason)
     sections["basalt"] = reader.complete(sections["basalt"], sections["api"])
     reader.check_auth(sections["auth"])
     if reader.problems:
@@ -175,7 +178,7 @@ class _Reader:
             if raw is MISSING or (is_off and self._refers_to_nothing(raw)):
                 continue
             before = len(self.problems)
-            value = self.value(hint, raw, path, unit=spec.name)
+            value = self.value(hint, raw, path, unit=spec.name, is_secret=spec.metadata["is_secret"])
             try:
                 check_bounds(value, spec.metadata)
             except ValueError as exc:
@@ -217,8 +220,9 @@ class _Reader:
         if auth.captcha.enabled and not auth.captcha.secret:
             self.fail("auth.captcha.secret", "a captcha that is enabled needs its secret")
 
-    def value(self, hint: Any, raw: Any, path: str, *, unit: str = "") -> Any:
-        """`raw` as the type `hint`; strings from the environment are read as TOML would write them."""
+    def value(self, hint: Any, raw: Any, path: str, *, unit: str = "", is_secret: bool = False) -> Any:
+        """`raw` as the type `hint`; strings from the environment are read as TOML would write them. In a table of
+        strings what refers to a variable that is not set is left out, as the Supabase CLI does."""
         if isinstance(raw, str) and (reference := ENV_REFERENCE.fullmatch(raw)):
             if reference[1] not in self.environ:
                 if NoneType in get_args(hint):
@@ -226,11 +230,21 @@ class _Reader:
                 self.fail(path, f"the environment variable {reference[1]} is not set")
                 return None
             raw = self.environ[reference[1]]
+        if get_origin(hint) is Mapping and isinstance(raw, dict):
+            raw = {
+                name: self._resolve(item) for name, item in raw.items() if not self._refers_to_nothing(item)
+            }
         try:
             return _convert(hint, raw, unit)
         except (TypeError, ValueError) as exc:
-            self.fail(path, str(exc))
+            self.fail(
+                path, f"expected another kind of value than {type(raw).__name__}" if is_secret else str(exc)
+            )
             return None
+
+    def _resolve(self, item: Any) -> Any:
+        reference = ENV_REFERENCE.fullmatch(item) if isinstance(item, str) else None
+        return self.environ[reference[1]] if reference is not None else item
 
     def leftovers(self, table: Mapping[str, Any], prefix: str) -> None:
         for key, value in table.items():

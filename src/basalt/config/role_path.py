@@ -8,16 +8,21 @@ PostgREST reads both: `docs/references/auth.rst`, "JWT Role Extraction".
 import re
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError
+from basalt.late import LateModule
+
+if TYPE_CHECKING:
+    import jsonpath_rfc9535 as rfc_9535
+else:
+    rfc_9535 = LateModule("jsonpath_rfc9535")
 
 NOTHING: Any = object()  # RFC 9535's word for what a query that finds no value gives
 
 RolePath = Callable[[dict[str, Any]], Any]
 
 MAX_LENGTH = 1000
-RFC_9535 = JSONPathEnvironment()
+NAMES = re.compile(r"\$(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 OLDER_STEP = re.compile(r'\.(?:"([^"]*)"|((?:[^\W_]|[_$@])+))|\[([0-9]{1,9})\]')
 OLDER_FILTER = re.compile(r'\[\?\(\s*@\s*(==\^|==|!=|\^==|\*==)\s*"([^"]*)"\)\]')
 OLDER_COMPARISONS: Mapping[str, Callable[[str, str], bool]] = {
@@ -43,19 +48,27 @@ def parse_role_path(text: str) -> RolePath:
     """
     if len(text) > MAX_LENGTH:
         raise ValueError(f"a path to the role is longer than {MAX_LENGTH} characters")
+    if NAMES.fullmatch(text):
+        return _parse_names(text)
     return _parse_rfc_9535(text) if text.startswith("$") else _parse_older(text)
+
+
+def _parse_names(text: str) -> RolePath:
+    """Names alone, as the default: they need no library."""
+    names = text.split(".")[1:]
+    return lambda claims: reduce(_take_step, names, claims)
 
 
 def _parse_rfc_9535(text: str) -> RolePath:
     try:
-        query = RFC_9535.compile(text)
-    except (JSONPathError, OverflowError) as exc:  # a number such as 1e999 overflows
+        query = rfc_9535.JSONPathEnvironment().compile(text)
+    except (rfc_9535.JSONPathError, OverflowError) as exc:  # a number such as 1e999 overflows
         raise ValueError(f"{text!r} is not a path to the role: {exc}") from exc
 
     def role_of(claims: dict[str, Any]) -> Any:
         try:
             node = query.find_one(claims)
-        except (JSONPathError, RecursionError) as exc:
+        except (rfc_9535.JSONPathError, RecursionError) as exc:
             raise ValueError(f"the claims are nested too deeply to find {text!r} in them") from exc
         return NOTHING if node is None else node.value
 

@@ -6,14 +6,20 @@ from typing import Any, get_args, get_origin
 
 
 def setting(
-    default: Any, doc: str, *, key: str | None = None, low: float | None = None, high: float | None = None
+    default: Any,
+    doc: str,
+    *,
+    key: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    is_secret: bool = False,
 ) -> Any:
     """A dataclass field with its documentation. `key` is the TOML key where it differs; `low` and `high`
-    bound numbers."""
-    metadata = {"doc": doc, "key": key, "low": low, "high": high}
+    bound numbers; a secret stands neither in the `repr` of its section nor in a complaint about it."""
+    metadata = {"doc": doc, "key": key, "low": low, "high": high, "is_secret": is_secret}
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=lambda: dict(default), metadata=metadata, repr=not is_secret)
+    return field(default=default, metadata=metadata, repr=not is_secret)
 
 
 def check_bounds(value: object, bounds: Mapping[str, Any]) -> None:

@@ -12,6 +12,14 @@ from typing import Literal
 
 from basalt.config.auth_settings import AuthSettings
 from basalt.config.bus_settings import BusSettings
+from basalt.config.engine_settings import (
+    CacheSettings,
+    CronSettings,
+    IdempotencySettings,
+    QueueSettings,
+    WebhookSettings,
+    WorkerSettings,
+)
 from basalt.config.realtime_settings import RealtimeServiceSettings, RealtimeSettings
 from basalt.config.setting import section, setting
 from basalt.config.storage_settings import StorageServiceSettings, StorageSettings
@@ -56,7 +64,12 @@ class DbSettings:
         None, "PostgreSQL major version to prefer; by default the newest installed.", low=15, high=18
     )
     url: str | None = setting(
-        None, "An existing PostgreSQL to use instead of the private cluster (also DATABASE_URL)."
+        None,
+        "An existing PostgreSQL to use instead of the private cluster (also DATABASE_URL).",
+        is_secret=True,
+    )
+    vault: Mapping[str, str] = setting(
+        {}, "Secrets that Vault has, by their names, before the migrations run.", is_secret=True
     )
     seed: SeedSettings = section(SeedSettings)
     migrations: MigrationSettings = section(MigrationSettings)
@@ -71,9 +84,12 @@ class StudioSettings:
 class EdgeRuntimeSettings:
     enabled: bool = setting(True, "Serve the functions of supabase/functions.")
     policy: Literal["oneshot", "per_worker"] = setting(
-        "per_worker", "`oneshot` reloads a changed function at its next request."
+        "per_worker",
+        "`oneshot` looks for changed files at every request, `per_worker` twice a second at most.",
     )
-    secrets: Mapping[str, str] = setting({}, "Environment of every function.")
+    secrets: Mapping[str, str] = setting(
+        {}, "Environment of every function; stored secrets count more.", is_secret=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +97,27 @@ class FunctionSettings:
     enabled: bool = setting(True, "Serve this function.")
     verify_jwt: bool = setting(True, "Refuse requests without a valid token or key.")
     entrypoint: str | None = setting(None, "File of the function, relative to supabase/.")
-    timeout_s: float = setting(60.0, "Longest time to an answer.", low=0.05, high=3600)
+    timeout_s: float = setting(60.0, "Longest time to the beginning of an answer.", low=0.05, high=3600)
+    total_timeout_s: float = setting(
+        400.0, "Longest time to the end of an answer, and of what goes on behind it.", low=0.05, high=86400
+    )
     memory_mb: int = setting(256, "Memory above which a function's process is replaced.", low=32, high=65536)
     concurrency: int = setting(
-        32, "Requests that one process of the function serves at once.", low=1, high=10000
+        100, "Requests that one process of the function serves at once.", low=1, high=10000
     )
+    processes: int = setting(
+        2, "Most processes of the function; another one starts when the others are full.", low=1, high=64
+    )
+    max_answer_bytes: int = setting(100 * 1024 * 1024, "Largest answer.", low=1024)
+    requirements: str | None = setting(
+        None, "File with the packages that the function imports, relative to supabase/."
+    )
+    import_map: str | None = setting(
+        None, "Import map or deno.json of a function written for Deno, relative to supabase/."
+    )
+    queue: str = setting("default", "Queue of the function's jobs where they name none.")
+    schedule: str | None = setting(None, "Cron expression by which the function is called.")
+    timezone: str = setting("UTC", "Time zone of the schedule.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +167,7 @@ class RestSettings:
     jwt_secret: str | None = setting(
         None,
         "Secret, JWK or JWK set (or `@file`) that REST tokens are verified with; by default the project's keys.",
+        is_secret=True,
     )
     jwt_secret_is_base64: bool = setting(False, "`jwt_secret` is encoded in Base64.")
     jwt_aud: str | None = setting(None, "Audience that a token must name if it names one.")
@@ -157,7 +190,17 @@ class RestSettings:
         True, "Filters may name an embed by its table although it has an alias (before PostgREST 18)."
     )
     app_settings: Mapping[str, str] = setting(
-        {}, "`app.settings.NAME` in every transaction (also `PGRST_APP_SETTINGS_NAME`)."
+        {}, "`app.settings.NAME` in every transaction (also `PGRST_APP_SETTINGS_NAME`).", is_secret=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretsSettings:
+    key: str | None = setting(
+        None,
+        "Key that the secrets of `basalt secrets` are sealed with, the same on all nodes, older ones behind it; "
+        "by default `.basalt/secrets.key`.",
+        is_secret=True,
     )
 
 
@@ -185,6 +228,17 @@ class BasaltSettings:
     realtime: RealtimeSettings = section(RealtimeSettings)
     bus: BusSettings = section(BusSettings)
     storage: StorageSettings = section(StorageSettings)
+    worker: WorkerSettings = section(WorkerSettings)
+    queues: Mapping[str, QueueSettings] = setting({}, "Queues of jobs.")
+    cron: CronSettings = section(CronSettings)
+    webhooks: WebhookSettings = section(WebhookSettings)
+    cache: CacheSettings = section(CacheSettings)
+    idempotency: IdempotencySettings = section(IdempotencySettings)
+    secrets: SecretsSettings = section(SecretsSettings)
+
+    def queue(self, name: str) -> QueueSettings:
+        """The settings of one queue; the defaults where the file has no section for it."""
+        return self.queues.get(name) or QueueSettings()
 
 
 @dataclass(frozen=True, kw_only=True)

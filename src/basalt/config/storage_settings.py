@@ -67,8 +67,8 @@ class ObjectStoreSettings:
     access_key_id: str | None = setting(
         None, "Access key; by default what the environment offers (`AWS_…`, instance roles)."
     )
-    secret_access_key: str | None = setting(None, "Secret of the access key.")
-    session_token: str | None = setting(None, "Session token of temporary credentials.")
+    secret_access_key: str | None = setting(None, "Secret of the access key.", is_secret=True)
+    session_token: str | None = setting(None, "Session token of temporary credentials.", is_secret=True)
     virtual_hosted: bool = setting(False, "Address the bucket as a part of the host name.")
     redirect_downloads: bool = setting(
         False, "Answer downloads with a redirect to a presigned URL of the store."
@@ -81,7 +81,9 @@ class UploadHookSettings:
 
     enabled: bool = setting(False, "Ask the hook.")
     uri: str | None = setting(None, "Its URL.")
-    secrets: str | None = setting(None, "Standard Webhooks secrets (`v1,whsec_…`), parted by `|`.")
+    secrets: str | None = setting(
+        None, "Standard Webhooks secrets (`v1,whsec_…`), parted by `|`.", is_secret=True
+    )
     timeout_s: float = setting(30.0, "Longest wait for its answer; then the upload is refused.", low=0.1)
 
 
@@ -108,7 +110,9 @@ class StorageSettings:
     s3_access_key_id: str | None = setting(
         None, "Access key of the S3 protocol; by default derived from the project's secret."
     )
-    s3_secret_access_key: str | None = setting(None, "Its secret; by default derived likewise.")
+    s3_secret_access_key: str | None = setting(
+        None, "Its secret; by default derived likewise.", is_secret=True
+    )
     s3_region: str = setting("local", "Region that the S3 protocol names.")
     images: ImageSettings = section(ImageSettings)
     s3: ObjectStoreSettings = section(ObjectStoreSettings)
