@@ -2,17 +2,26 @@
 
 `extension_policy` knows each name; here it meets the statement (design §5): a name that Basalt provides or
 can do without is left out, one that nobody has is an error before PostgreSQL's own, and what belongs to the
-platform is not dropped or changed by a dump of another server.
+platform is not dropped or changed by a dump of another server. Versions of what Basalt brings itself are its own:
+`supabase db diff` writes those of another server.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from pglast import ast, parse_sql
-from pglast.parser import ParseError
 
-from basalt.postgres.extensions import debian_package, extension_policy
+from basalt.late import LateModule
+from basalt.postgres.extensions import OWN_EXTENSIONS, debian_package, extension_policy
+
+if TYPE_CHECKING:
+    import pglast
+    from pglast import ast, parser, stream
+else:  # for the migrations that name an extension
+    pglast = LateModule("pglast")
+    ast = LateModule("pglast.ast")
+    parser = LateModule("pglast.parser")
+    stream = LateModule("pglast.stream")
 
 AVAILABLE = "select name from pg_catalog.pg_available_extensions"
 INSTALLED = """
@@ -22,9 +31,11 @@ select pg_catalog.pg_has_role(current_user, extowner, 'usage') from pg_catalog.p
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether the statement is sent, and what is said about it; an `error` stops the file."""
+    """Whether the statement is sent, as `text` where that is set, and what is said about it; an `error` stops the
+    file."""
 
     is_run: bool
+    text: str | None = None
     warning: str | None = None
     error: str | None = None
     hint: str | None = None
@@ -40,7 +51,7 @@ class ExtensionStatements:
 
     def decide(self, text: str) -> Decision:
         if name := created_extension(text):
-            return self._decide_create(name)
+            return self._decide_create(name, text)
         names = changed_extensions(text)
         owned = {name: self._is_owned(name) for name in names}
         if any(owner is False for owner in owned.values()):
@@ -50,7 +61,7 @@ class ExtensionStatements:
             return Decision(
                 is_run=False, warning=self._warn_once(kept, "belongs to the platform and stays as it is")
             )
-        is_left_out = any(
+        is_left_out = is_update_of_own(text) or any(
             owner is None and self._policy(name) in ("provided", "skip") for name, owner in owned.items()
         )
         return Decision(is_run=not is_left_out)
@@ -59,12 +70,12 @@ class ExtensionStatements:
         """The refusal of an extension that nobody has; None for every other."""
         return self._refuse(name) if self._policy(name) == "missing" else None
 
-    def _decide_create(self, name: str) -> Decision:
+    def _decide_create(self, name: str, text: str) -> Decision:
         if self._is_owned(name) is not None:
             return Decision(is_run=False)  # the bootstrap was first; `if not exists` or not
         match self._policy(name):
             case "create":
-                return Decision(is_run=True)
+                return Decision(is_run=True, text=without_version(text) if name in OWN_EXTENSIONS else None)
             case "provided":
                 return Decision(is_run=False)
             case "skip":
@@ -119,9 +130,30 @@ def changed_extensions(text: str) -> list[str]:
     return []
 
 
+def is_update_of_own(text: str) -> bool:
+    """Whether this is `alter extension NAME update` of one that Basalt brings, which the bootstrap updates.
+
+    >>> is_update_of_own("alter extension pgmq update to '1.5.1'"), is_update_of_own("alter extension postgis update")
+    (True, False)
+    """
+    node = _parse(text)
+    return isinstance(node, ast.AlterExtensionStmt) and node.extname in OWN_EXTENSIONS
+
+
+def without_version(text: str) -> str:
+    """`create extension` for the version that there is.
+
+    >>> without_version("create extension if not exists pgmq with schema pgmq version '1.4.4'")
+    'CREATE EXTENSION IF NOT EXISTS pgmq WITH SCHEMA pgmq'
+    """
+    node = _parse(text)
+    node.options = tuple(option for option in node.options or () if option.defname != "new_version") or None
+    return str(stream.RawStream()(node))
+
+
 def _parse(text: str) -> Any:
     """The tree of one statement; None when it is not one, which PostgreSQL itself will say better."""
     try:
-        return parse_sql(text)[0].stmt
-    except (ParseError, IndexError):
+        return pglast.parse_sql(text)[0].stmt
+    except (parser.ParseError, IndexError):
         return None

@@ -8,7 +8,7 @@ that names the file, the line and the statement, and says what of the file stays
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -199,7 +199,7 @@ class _Script:
         if decision.warning:
             self._warn(f"{self._shown}, line {statement.line}: {decision.warning}")
         if decision.is_run:
-            self._execute(statement)
+            self._execute(replace(statement, text=decision.text or statement.text))
 
     def _execute(self, statement: Statement) -> None:
         if "\0" in statement.text:
