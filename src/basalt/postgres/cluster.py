@@ -31,6 +31,7 @@ from basalt.postgres.os_user import ServerUser, server_user
 from basalt.postgres.postmaster import POLL_S, disown_pid_file, read_postmaster, stop_postmaster
 from basalt.postgres.scram import build_verifier
 from basalt.postgres.tree import ensure_tree
+from basalt.postgres.vault import ensure_key_file
 
 HOST = "127.0.0.1"
 START_LIMIT_S = 60
@@ -76,6 +77,7 @@ class PrivateCluster:
         with lock_start(self.state_dir / "cluster.lock"):
             user = server_user()
             home = ensure_home(self.state_dir, user)
+            ensure_key_file(home, user)
             passwords = load_passwords(self.state_dir, LOGIN_ROLES)
             install = self._find_install(home / "data")
             server = ensure_tree(install, home / "tree") or install
@@ -169,6 +171,10 @@ class PrivateCluster:
             "timezone": "UTC",
             "log_timezone": "UTC",
             "log_line_prefix": "%m [%p] %q%u@%d ",
+            # A statement that fails may hold a secret, `select vault.create_secret('…')` for one, and so may detail and
+            # context. Who sent it gets all of it; the log keeps the message.
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
         }
         if not self._fsync:
             settings |= {"fsync": "off", "full_page_writes": "off"}  # a commit still survives `kill -9`

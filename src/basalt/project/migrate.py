@@ -1,9 +1,17 @@
-"""Pending migrations, then seeds, then buckets: what every start does to the database and what `basalt db up` is."""
+"""Vault's secrets, then pending migrations, then seeds, then buckets: what every start does to the database and what
+`basalt db up` is."""
 
 from collections.abc import Callable
 
 from basalt.config import Settings
-from basalt.postgres import DatabaseAccess, MigrationReport, Progress, apply_migrations, apply_seeds
+from basalt.postgres import (
+    DatabaseAccess,
+    MigrationReport,
+    Progress,
+    apply_migrations,
+    apply_seeds,
+    ensure_vault_secrets,
+)
 from basalt.storage import check_bucket_settings, ensure_buckets
 
 Tell = Callable[[str], None]
@@ -12,8 +20,8 @@ Tell = Callable[[str], None]
 def migrate(
     access: DatabaseAccess, settings: Settings, *, on_progress: Tell | None = None
 ) -> MigrationReport:
-    """Applies the pending migrations and the seeds that the database has not seen, and makes the buckets of the
-    settings. `on_progress` receives one line per step. Raises ConfigError before anything is changed, and
+    """Applies the pending migrations and the seeds that the database has not seen, and makes the buckets and secrets
+    of the settings. `on_progress` receives one line per step. Raises ConfigError before anything is changed, and
     MigrationError; the files before the wrong one stay applied."""
 
     def tell(progress: Progress) -> None:
@@ -21,6 +29,7 @@ def migrate(
             on_progress(line)
 
     check_bucket_settings(settings)
+    ensure_vault_secrets(access, settings.db.vault)
     report = apply_migrations(access, settings.project_dir, on_progress=tell)
     apply_seeds(access, settings, on_progress=tell)
     ensure_buckets(settings, access, on_progress=on_progress)
