@@ -5,7 +5,7 @@ create or replace function basalt.clean_up_auth(
     batch integer, timebox_s double precision, inactivity_s double precision, anonymous_days integer
 ) returns bigint
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     place regclass;

@@ -3,7 +3,7 @@
 
 create or replace function basalt.highest_aal(for_user uuid) returns text
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     return case when exists (
@@ -55,7 +55,7 @@ create or replace function basalt.refresh_session(
     out outcome text, out issued text, out session_id uuid, out user_id uuid
 )
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan  -- every row is found by its key; planning anew took most of the time
 as $$
 declare

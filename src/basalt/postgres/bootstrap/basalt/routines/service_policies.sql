@@ -3,7 +3,7 @@
 
 create or replace function basalt.ensure_service_policies() returns integer
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     table_name regclass;

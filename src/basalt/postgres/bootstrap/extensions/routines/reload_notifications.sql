@@ -3,7 +3,7 @@
 
 create or replace function extensions.pgrst_ddl_watch() returns event_trigger
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     if exists (
@@ -25,7 +25,7 @@ comment on function extensions.pgrst_ddl_watch() is 'Tells the gateways to reloa
 
 create or replace function extensions.pgrst_drop_watch() returns event_trigger
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     if exists (

@@ -3,7 +3,7 @@ create or replace function graphql_public.graphql(
     "operationName" text default null, query text default null, variables jsonb default null, extensions jsonb default null)
 returns jsonb
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     return jsonb_build_object('errors', jsonb_build_array(jsonb_build_object(

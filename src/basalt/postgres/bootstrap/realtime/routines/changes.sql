@@ -7,7 +7,7 @@
 create or replace function realtime.mark_altered() returns event_trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     published jsonb;

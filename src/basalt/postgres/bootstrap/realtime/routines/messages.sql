@@ -12,7 +12,7 @@ comment on function realtime.topic() is 'The channel that a policy on realtime.m
 create or replace function realtime.ensure_message_partitions() returns void
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     day date;
@@ -31,7 +31,7 @@ comment on function realtime.ensure_message_partitions() is
 create or replace function realtime.drop_old_message_partitions() returns void
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     partition text;

@@ -5,7 +5,7 @@ set local role supabase_storage_admin;
 create or replace function storage.note_deleted_versions() returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     insert into basalt.storage_garbage as g (version)
@@ -20,7 +20,7 @@ comment on function storage.note_deleted_versions() is 'The bytes of deleted obj
 create or replace function storage.note_replaced_versions() returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     insert into basalt.storage_garbage as g (version)

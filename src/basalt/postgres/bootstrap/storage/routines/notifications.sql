@@ -5,7 +5,7 @@ set local role supabase_storage_admin;
 create or replace function storage.tell_changed_objects() returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     changed text;
@@ -26,7 +26,7 @@ $$;
 create or replace function storage.tell_changed_buckets() returns trigger
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform pg_catalog.pg_notify('basalt_storage', '');

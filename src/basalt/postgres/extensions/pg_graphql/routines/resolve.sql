@@ -4,7 +4,7 @@ create or replace function graphql.resolve(
     query text, variables jsonb default '{}', "operationName" text default null, extensions jsonb default null)
 returns jsonb
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     raise exception 'graphql.resolve needs Basalt''s GraphQL, which this version does not have yet'

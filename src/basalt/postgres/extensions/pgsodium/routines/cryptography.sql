@@ -2,7 +2,7 @@
 
 create or replace function pgsodium.refuse(routine text) returns bytea
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     raise exception 'pgsodium.% is not offered by Basalt', routine
@@ -15,7 +15,7 @@ comment on function pgsodium.refuse(text) is 'The error that the functions of th
 create or replace function pgsodium.create_key(key_type text default 'aead-det', name text default null)
 returns pgsodium.valid_key
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform pgsodium.refuse('create_key');
@@ -29,7 +29,7 @@ create or replace function pgsodium.crypto_aead_det_encrypt(
     message bytea, additional bytea, key_uuid uuid, nonce bytea default null)
 returns bytea
 language sql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
     select pgsodium.refuse('crypto_aead_det_encrypt')
 $$;
@@ -40,7 +40,7 @@ create or replace function pgsodium.crypto_aead_det_decrypt(
     message bytea, additional bytea, key_uuid uuid, nonce bytea default null)
 returns bytea
 language sql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
     select pgsodium.refuse('crypto_aead_det_decrypt')
 $$;
