@@ -1,20 +1,26 @@
 """Requests that Basalt makes itself: to providers, hooks and addresses that users gave.
 
-A guarded client resolves a name once, refuses private, loopback and other special addresses, and connects to the
-address that it checked, so that a name cannot point elsewhere a moment later; TLS still asks for the name
-(CVE-2026-35409). Redirects are never followed. Answers are read up to a limit.
+A guarded client refuses private, loopback and other special addresses (`addresses.py`). Redirects are never followed.
+Answers are read up to a limit. What must be kept as it came from the wire goes through `wire.py` instead.
 """
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, Literal
 
 import httpcore2
 import httpx2
 import orjson
+
+from basalt.http.addresses import (
+    AddressGuard,
+    ForbiddenAddressError,
+    GuardedBackend,
+    SystemResolver,
+    is_public_address,
+)
 
 MAX_ANSWER_BYTES = 1024 * 1024
 
@@ -47,7 +53,8 @@ class OutgoingClient:
         transport = httpx2.AsyncHTTPTransport(trust_env=not is_guarded)
         if is_guarded:
             transport._pool = httpcore2.AsyncConnectionPool(
-                ssl_context=httpx2.create_ssl_context(), network_backend=_GuardedBackend()
+                ssl_context=httpx2.create_ssl_context(),
+                network_backend=GuardedBackend(AddressGuard(), SystemResolver()),
             )
         self._client = httpx2.AsyncClient(transport=transport, follow_redirects=False)
 
@@ -75,6 +82,8 @@ class OutgoingClient:
                 ) as response:
                     body = await _read(response, max_bytes)
                     return OutgoingAnswer(response.status_code, dict(response.headers), body)
+        except ForbiddenAddressError as exc:
+            raise OutgoingError("forbidden_address", str(exc)) from exc
         except (TimeoutError, httpx2.TimeoutException) as exc:
             raise OutgoingError("timeout", f"No answer within {timeout_s:g} seconds") from exc
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as exc:
@@ -103,37 +112,6 @@ async def resolve_public(host: str, port: int | None = None) -> list[str]:
     there are none."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
-    if not addresses or not all(ip_address(address.partition("%")[0]).is_global for address in addresses):
+    if not addresses or not all(is_public_address(address) for address in addresses):
         raise OutgoingError("forbidden_address", "The address is not a public one")
     return addresses
-
-
-class _GuardedBackend(httpcore2.AsyncNetworkBackend):
-    """Connects to public addresses only, by the very address that was checked."""
-
-    def __init__(self) -> None:
-        self._backend = httpcore2.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        try:
-            addresses = await resolve_public(host, port)
-        except OSError as exc:
-            raise httpcore2.ConnectError("the name cannot be resolved") from exc
-        return await self._backend.connect_tcp(
-            addresses[0], port, timeout=timeout, local_address=local_address, socket_options=socket_options
-        )
-
-    async def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore2.AsyncNetworkStream:
-        raise OutgoingError("forbidden_address", "The address is not a public one")
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)

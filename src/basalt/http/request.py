@@ -1,6 +1,8 @@
 """A request on its way to a service, with its body still on the wire until somebody asks for it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,11 +16,20 @@ class ClientDisconnectedError(Exception):
     """The client went away before its request was complete; there is nobody left to answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyedWrite:
+    """The claim on an idempotency key that a service which writes in transactions records with the write
+    (`basalt.start_keyed_write`), so that both are committed or none."""
+
+    key_hash: bytes
+    holder: str
+
+
 class Request:
     """`path` is decoded and `raw_path` still percent-encoded; both are without the service's `prefix`, which
     is `/rest/v1` or alike.
     `base_url` is the configured public address of the API and never comes from `Host`
-    (GHSA-3529-5m8x-rpv3)."""
+    (GHSA-3529-5m8x-rpv3). `keyed` is the claim of a request with an idempotency key."""
 
     __slots__ = (
         "_body",
@@ -27,6 +38,7 @@ class Request:
         "body_limit_bytes",
         "client_ip",
         "headers",
+        "keyed",
         "method",
         "path",
         "prefix",
@@ -62,6 +74,25 @@ class Request:
         self.body_limit_bytes = body_limit_bytes
         self._receive = receive
         self._body: bytes | None = None
+        self.keyed: KeyedWrite | None = None
+
+    async def detach(self) -> "Request":
+        """The same request with its body read, for work that goes on when the client leaves."""
+        detached = Request(
+            method=self.method,
+            path=self.path,
+            raw_path=self.raw_path,
+            prefix=self.prefix,
+            query_string=self.query_string,
+            headers=self.headers,
+            client_ip=self.client_ip,
+            request_id=self.request_id,
+            base_url=self.base_url,
+            body_limit_bytes=self.body_limit_bytes,
+            receive=_receive_nothing_more,
+        )
+        detached._body = await self.body()
+        return detached
 
     async def body(self, limit_bytes: int | None = None) -> bytes:
         """The whole body, read once and kept. Raises BasaltError payload_too_large (413) before the excess is
@@ -79,6 +110,9 @@ class Request:
     async def stream(self, limit_bytes: int | None = None) -> AsyncIterator[bytes]:
         """The body in chunks as they arrive. Raises like `body`, and ClientDisconnectedError when the client
         stops sending."""
+        if self._body is not None:
+            yield self._body
+            return
         async for chunk in self._stream(limit_bytes, received=0):
             yield chunk
 
@@ -126,6 +160,10 @@ class Request:
         limit = self.body_limit_bytes if limit_bytes is None else limit_bytes
         if announced is not None and announced.isdigit() and int(announced) > limit:
             raise _too_large(limit)
+
+
+async def _receive_nothing_more() -> MutableMapping[str, Any]:
+    return await asyncio.Future()
 
 
 def _too_large(limit_bytes: int) -> BasaltError:

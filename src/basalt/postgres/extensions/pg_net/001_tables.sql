@@ -1,4 +1,5 @@
--- The tables of pg_net: requests that wait and the answers that came.
+-- The tables of pg_net: requests that wait and the answers that came. There they are unlogged, so that a crash of the server
+-- empties them. Here a request that was committed is sent.
 do $$
 begin
     if to_regnamespace('net') is null then
@@ -19,7 +20,7 @@ create table net.http_request_queue (
     headers jsonb,
     body bytea,
     timeout_milliseconds integer not null
-);
+) with (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
 comment on table net.http_request_queue is 'Requests that wait to be sent.';
 
@@ -39,4 +40,13 @@ create index _http_response_id_idx on net._http_response (id);
 create index _http_response_created_idx on net._http_response (created);
 
 grant usage on schema net to supabase_functions_admin, postgres, anon, authenticated, service_role;
-grant select, delete on net.http_request_queue, net._http_response to postgres, service_role;
+grant create on schema net to supabase_functions_admin;
+
+-- pg_net grants all of both tables to everybody. Answers may hold secrets: here they are the administrators'.
+grant all on net._http_response to postgres with grant option;
+grant select, insert, update, delete, truncate on net.http_request_queue to postgres with grant option;
+grant usage, select, update on sequence net.http_request_queue_id_seq to postgres with grant option;
+grant select, insert, update, delete, truncate on net.http_request_queue, net._http_response to service_role;
+grant usage, select on sequence net.http_request_queue_id_seq to service_role;
+grant insert on net.http_request_queue to supabase_functions_admin;
+grant usage on sequence net.http_request_queue_id_seq to supabase_functions_admin;
