@@ -47,14 +47,12 @@ async def cancel(conn: PGconn, *, timeout_s: float) -> None:
 async def _poll(poll: Callable[[], int], socket: Callable[[], int]) -> bool:
     state: int = PollingStatus.WRITING  # "behave as if it last returned PGRES_POLLING_WRITING"
     while state not in (PollingStatus.OK, PollingStatus.FAILED):
-        await _wait_for_socket(
-            socket(), writing=state == PollingStatus.WRITING
-        )  # it may change between polls
+        await wait_for_socket(socket(), writing=state == PollingStatus.WRITING)  # it may change between polls
         state = poll()
     return state == PollingStatus.OK
 
 
-async def _wait_for_socket(fileno: int, *, writing: bool) -> None:
+async def wait_for_socket(fileno: int, *, writing: bool) -> None:
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     add, remove = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)

@@ -96,10 +96,13 @@ def _write_own(name: str, private: Path) -> None:
     (private / f"{name}.control").write_text(
         f"{control.rstrip()}\ndefault_version = '{versions[-1]}'\n", "utf-8"
     )
-    whole = [path.read_text("utf-8") for path in [*files, *routine_files(name)]]
+    routines = [path.read_text("utf-8") for path in routine_files(name)]
+    whole = [*(path.read_text("utf-8") for path in files), *routines]
     (private / f"{name}--{versions[-1]}.sql").write_text("\n".join(whole), "utf-8")
     for before, after, path in zip(versions, versions[1:], files[1:], strict=False):
-        (private / f"{name}--{before}--{after}.sql").write_text(path.read_text("utf-8"), "utf-8")
+        # The last step makes the routines too, lest new ones are not the extension's and outlive it.
+        step = [path.read_text("utf-8"), *(routines if after == versions[-1] else [])]
+        (private / f"{name}--{before}--{after}.sql").write_text("\n".join(step), "utf-8")
 
 
 def _finds_its_share(bin_dir: Path, install: PostgresInstall, tree_dir: Path, prefix: Path) -> bool:

@@ -46,6 +46,5 @@ create policy cron_job_policy on cron.job using (username = current_user);
 create policy cron_job_run_details_policy on cron.job_run_details using (username = current_user);
 
 grant usage on schema cron to postgres with grant option;
-grant select, insert, update, delete on cron.job to postgres with grant option;
-grant usage on all sequences in schema cron to postgres;
+grant select, delete on cron.job to postgres with grant option;
 grant select, delete on cron.job_run_details to postgres with grant option;
