@@ -245,6 +245,8 @@ def rest_error_from_database(error: DatabaseError, *, is_anonymous: bool) -> Bas
         return _raised_response(error)
     status = status_of_sqlstate(error.sqlstate, error.message, is_anonymous=is_anonymous)
     headers = [("WWW-Authenticate", "Bearer")] if status == 401 else []
+    if status == 429 and isinstance(wait_s := _json_object(error.detail or "").get("retry_after"), int):
+        headers.append(("Retry-After", str(wait_s)))  # a full queue, `basalt.enqueue`
     return BasaltError(
         error.sqlstate, status, error.message, details=error.detail, hint=error.hint, headers=headers
     )

@@ -80,8 +80,11 @@ class SmtpSender:
         message["Date"] = format_datetime(datetime.now(UTC))
         message["Message-ID"] = f"<{uuid4()}@{sender.rpartition('@')[2]}>"
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday replies
-        message.set_content(mail.text, cte="quoted-printable")
-        message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
+        if mail.text or not mail.html:
+            message.set_content(mail.text, cte="quoted-printable")
+        if mail.html:  # with a text before it an alternative to that, else the whole
+            add = message.add_alternative if mail.text else message.set_content
+            add(mail.html, subtype="html", cte="quoted-printable")
         return _Envelope(sender, mail.to, message.as_bytes())
 
     async def _deliver(self, envelope: _Envelope) -> None:
