@@ -2,8 +2,7 @@
 
 import pytest
 
-from basalt import kv
-from basalt.kv import RateLimiter
+from basalt.kv import RateLimiter, rate_limiter
 
 
 @pytest.mark.req("P15")
@@ -30,7 +29,7 @@ def test_keys_do_not_share_a_limit() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv, "MAX_KEYS", 100)
+    monkeypatch.setattr(rate_limiter, "MAX_KEYS", 100)
     limiter = RateLimiter()
     for number in range(1000):
         limiter.take(str(number), 10, 60, now=5.0)

@@ -1,0 +1,42 @@
+"""Removes what has expired: cached values in the database, whichever engine the cache has, and idempotency keys."""
+
+import asyncio
+import contextlib
+
+from basalt import observe
+from basalt.config import Settings
+from basalt.errors import BasaltError
+from basalt.kv.idempotency_keys import IdempotencyKeys
+from basalt.kv.postgres import PostgresEngine
+from basalt.postgres import DatabaseAccess, PostgresError
+
+
+class ExpiryPurger:
+    """A part of the worker. Any number may run at once: each passes over the rows that another one has locked."""
+
+    name = "expiry"
+
+    def __init__(self, settings: Settings, access: DatabaseAccess) -> None:
+        self._interval_s = settings.basalt.cache.purge_interval_s
+        self._conninfo = access.conninfo("authenticator")
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            await self._purge()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s):
+                    await stopping.wait()
+
+    async def _purge(self) -> None:
+        """By connections of its own that end with it: it is minutes until the next time."""
+        values, keys = PostgresEngine(self._conninfo), IdempotencyKeys(self._conninfo)
+        try:
+            await values.open()
+            removed = await values.purge(), await keys.purge()
+            observe.event("expired_purged", level="debug", values=removed[0], idempotency_keys=removed[1])
+        except (BasaltError, PostgresError) as error:
+            # The database is away, or the project has a table of its own: the next time may be better.
+            observe.event("expired_not_purged", level="warning", reason=str(error))
+        finally:
+            await values.close()
+            await keys.close()
