@@ -23,6 +23,7 @@ TUS_EXPOSED = (
 EXPOSED = (
     REST_EXPOSED
     + b", Link, X-Total-Count, X-Request-Id, X-Supabase-Api-Version, X-Sb-Error-Code, X-Relay-Error, Retry-After, "
+    + b"Idempotency-Replayed, "
     + TUS_EXPOSED
 )
 MAX_AGE_S = b"86400"

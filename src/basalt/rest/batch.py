@@ -33,6 +33,7 @@ from basalt.rest.response import render_response
 from basalt.rest.run import (
     Prepared,
     allows_transaction,
+    build_keyed_write,
     build_queries,
     read_outcome,
     rolls_back,
@@ -118,6 +119,8 @@ class BatchRunner:
         )
         try:
             async with self._transaction(caller, undone=rolls_back(preferences, self.settings)) as cursor:
+                if outer.keyed is not None:
+                    await _run(cursor, build_keyed_write(outer.keyed))
                 for one in requests:
                     request = _as_request(_filled(one, answers), outer)
                     response = await self._answer(request, caller, cursor, read_only=read_only)

@@ -5,10 +5,9 @@ to the role are candidates.
 """
 
 from collections.abc import Iterable, Set
+from typing import TYPE_CHECKING
 
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import extractOne
-
+from basalt.late import LateModule
 from basalt.postgres import Name, SchemaCache
 from basalt.rest.errors import (
     UnknownNameError,
@@ -16,6 +15,13 @@ from basalt.rest.errors import (
     UnknownRoutineError,
     UnknownTableError,
 )
+
+if TYPE_CHECKING:
+    from rapidfuzz import process
+    from rapidfuzz.distance import Levenshtein
+else:  # 3 MB for the first name that nobody knows
+    process = LateModule("rapidfuzz.process")
+    Levenshtein = LateModule("rapidfuzz.distance.Levenshtein")
 
 CLOSE = 0.75  # of names that are nobody's business unless nearly written
 ALIKE = 0.33
@@ -94,7 +100,7 @@ def closest(wanted: str, names: Iterable[str], least: float) -> str | None:
     >>> closest("film", ["roles"], 0.75) is None
     True
     """
-    found = extractOne(
+    found = process.extractOne(
         wanted,
         list(names),
         scorer=Levenshtein.normalized_similarity,

@@ -15,7 +15,7 @@ import orjson
 from basalt.access import Caller
 from basalt.config import RestSettings
 from basalt.errors import BasaltError
-from basalt.http import Request
+from basalt.http import KeyedWrite, Request
 from basalt.postgres import LanePool, PostgresError, Query, Result, RoleSettings, SchemaCache
 from basalt.rest.disconnects import Disconnects
 from basalt.rest.errors import DatabaseError, RestError, rest_error_from_database
@@ -40,6 +40,8 @@ FIXED_PARAMS = 8
 # PostgreSQL holds some 60 bytes for each character of a prepared statement, on each lane. A short request can ask for a
 # megabyte of SQL, and a lane keeps hundreds of statements.
 MAX_KEPT_LENGTH = 16 * 1024
+# Before the role is set: only our own login may. Raises where another request has taken over the key.
+START_KEYED_WRITE = "select basalt.start_keyed_write($1, $2)"
 CHECK_CONSTRAINTS = Query("set constraints all immediate", prepare=False)
 
 MARKS = {SINGULAR_MARK: "PGRST116", AFFECTED_MARK: "PGRST124", PUT_MARK: "PGRST115"}
@@ -147,10 +149,11 @@ async def run_prepared(
     )
     if prepared.rolls_back:
         queries.append(CHECK_CONSTRAINTS)
+    keyed = [build_keyed_write(request.keyed)] if request.keyed is not None else []
     role_settings = cache.role_settings.get(caller.role, NO_ROLE_SETTINGS)
     try:
         answer = lanes.execute(
-            queries,
+            [*keyed, *queries],
             rollback=prepared.rolls_back,
             # a pre-request function may do anything, so it must not be sent a second time
             read_only=isinstance(prepared.plan, ReadPlan) and settings.db_pre_request is None,
@@ -159,7 +162,12 @@ async def run_prepared(
         results = await disconnects.wait(answer, request)
     except PostgresError as error:
         raise translate(error, caller, settings) from error
-    return read_outcome(results, prepared, settings)
+    return read_outcome(results[len(keyed) :], prepared, settings)
+
+
+def build_keyed_write(keyed: KeyedWrite) -> Query:
+    """Goes first in the transaction of a request with an idempotency key."""
+    return Query(START_KEYED_WRITE, (b"\\x" + keyed.key_hash.hex().encode(), keyed.holder.encode()))
 
 
 def build_queries(

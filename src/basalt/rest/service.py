@@ -140,6 +140,10 @@ class RestService:
             response.headers.append(render_timing(observed.took_s))
         return response
 
+    def refuse(self, error: BasaltError) -> Response:
+        """The answer to a request that was refused before it came here."""
+        return self._render_error(error)
+
     def _render_error(self, error: BasaltError, index: int | None = None) -> Response:
         is_verbose = self._settings.client_error_verbosity == "verbose"
         return render_error(error, verbose=is_verbose, index=index)
