@@ -1,9 +1,17 @@
 """A running project with functions that behave and functions that do not."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from basalt.functions.deno import start_deno
+from basalt.functions.function_process import FunctionProcess
+from tests.functions.answering import ANSWERS
+from tests.functions.deno_processes import Start, copy_functions, describe
+from tests.functions.misbehaving import MISBEHAVING
+from tests.functions.reaching_out import REACHING_OUT
 from tests.projects import write_project
 from tests.server import Server, running_server
 
@@ -19,6 +27,19 @@ timeout = "500ms"
 memory_mb = 128
 [functions.off]
 enabled = false
+[functions.answers]
+max_answer = "60MiB"
+[functions.short]
+max_answer = 1024
+[functions.drip]
+total_timeout = "1500ms"
+[functions.narrow]
+concurrency = 1
+processes = 2
+[functions.packed]
+requirements = "packed.txt"
+[functions.context]
+queue = "fast"
 """
 
 MIGRATION = """
@@ -33,11 +54,23 @@ create policy "owners read their own" on public.notes for select to authenticate
 create policy "owners write their own" on public.notes for insert to authenticated
 with check (owner = (select auth.uid()));
 
+insert into storage.buckets (id, name, public) values ('shelf', 'shelf', false), ('shown', 'shown', true);
+create policy "owners use the shelf" on storage.objects for all to authenticated
+using (bucket_id = 'shelf' and (storage.foldername(name))[1] = (select auth.uid()::text))
+with check (bucket_id = 'shelf' and (storage.foldername(name))[1] = (select auth.uid()::text));
+
 create function public.refuse() returns void language plpgsql as $$
 begin
     raise exception 'ALREADY_APPLIED: You have already applied'
     using errcode = 'PT409', detail = '{"gig": 7}', hint = 'Look';
 end $$;
+"""
+
+PACKED = """
+import greetings_of_a_test
+
+async def handler(request, context):
+    return greetings_of_a_test.word
 """
 
 FUNCTIONS = {
@@ -145,10 +178,15 @@ async def handler(request, context):
     "handlerless/index.py": "value = 1\n",
     "off/index.py": "async def handler(request, context): return 1\n",
     "deno/index.ts": "Deno.serve(() => new Response('hi'))\n",
+    "packed/index.py": PACKED,
+    "unpacked/index.py": PACKED,
+    **ANSWERS,
+    **MISBEHAVING,
+    **REACHING_OUT,
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     files = {
         "config.toml": CONFIG,
@@ -158,3 +196,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     project = write_project(tmp_path_factory.mktemp("functions"), files)
     with running_server(project, SECRET_OF_GATEWAY="not for functions") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def deno_functions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Functions in the idioms of public Supabase projects, with a state folder beside them."""
+    return copy_functions(tmp_path_factory.mktemp("deno"))
+
+
+@pytest.fixture
+async def start(deno_functions: Path) -> AsyncIterator[Start]:
+    """Starts a function of `deno_functions`, or of another folder; it ends with the test."""
+    started: list[FunctionProcess] = []
+
+    async def start(
+        name: str, functions_dir: Path = deno_functions, log: object = None, **changes: object
+    ) -> FunctionProcess:
+        function = describe(functions_dir, name, deno_functions.parent / ".basalt", **changes)
+        process = await start_deno(function, os.environ, log)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        await process.close()

@@ -1,51 +1,21 @@
 """Functions over HTTP, in real processes on a real database."""
 
 import asyncio
-import json
 import os
 import signal
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import jwt
 import pytest
 
+from tests.functions.calling import call, error_of, logged, token_of, wait_for
+from tests.functions.deno_processes import needs_deno
 from tests.server import Server
 
 pytestmark = pytest.mark.req("P9")
-
-
-def token_of(server: Server, user_id: str, **claims: Any) -> str:
-    base = {"role": "authenticated", "sub": user_id, "aud": "authenticated"}
-    return jwt.encode({**base, **claims}, server.jwt_secret, algorithm="HS256")
-
-
-def call(server: Server, path: str, method: str = "POST", **options: Any) -> httpx2.Response:
-    with server.client(token=options.pop("token", None)) as client:
-        return client.request(method, f"/functions/v1/{path}", **options)
-
-
-def error_of(answer: httpx2.Response) -> dict[str, Any]:
-    error: dict[str, Any] = answer.json()["error"]
-    assert error["requestId"] == answer.headers["x-request-id"]
-    assert error["timestamp"].endswith("Z")
-    return error
-
-
-def logged(server: Server, event: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 10) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 def test_a_function_sees_the_request_the_caller_and_its_own_environment(server: Server) -> None:
@@ -174,9 +144,10 @@ def test_unknown_and_disabled_functions_are_404(server: Server) -> None:
         assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND"), name
 
 
-def test_a_deno_function_says_that_it_does_not_run_here(server: Server) -> None:
+@needs_deno
+def test_a_function_for_deno_is_served_beside_those_in_python(server: Server) -> None:
     answer = call(server, "deno")
-    assert (answer.status_code, error_of(answer)["code"]) == (501, "NOT_SUPPORTED")
+    assert (answer.status_code, answer.text) == (200, "hi")
 
 
 def test_a_function_that_cannot_be_loaded_names_file_and_line(server: Server) -> None:
@@ -218,7 +189,8 @@ async def test_a_process_that_ends_hurts_no_other_function_and_is_replaced(serve
 
 
 def test_memory_beyond_the_limit_is_refused_to_the_function(server: Server) -> None:
-    assert call(server, "hog").status_code in (500, 502)
+    answer = call(server, "hog")
+    assert (answer.status_code, error_of(answer)["code"]) == (503, "FUNCTION_OUT_OF_MEMORY")
     assert call(server, "echo").status_code == 200
 
 

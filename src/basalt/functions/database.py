@@ -11,6 +11,8 @@ from psycopg_pool import AsyncConnectionPool
 Parameters = Mapping[str, Any]
 Pool = AsyncConnectionPool[AsyncConnection[dict[str, Any]]]
 
+SERVICE_ROLE = "service_role"
+
 # All local to the transaction: nothing of one caller is left for the next.
 BEGIN_AS = """
 select set_config('role', %(role)s, true), set_config('request.jwt.claims', %(claims)s, true),
@@ -18,11 +20,15 @@ select set_config('role', %(role)s, true), set_config('request.jwt.claims', %(cl
 """
 
 
+BECOME = "select set_config('role', %(role)s, true)"
+
+
 class Transaction:
     """Placeholders are psycopg's, `%(name)s`."""
 
-    def __init__(self, connection: AsyncConnection[dict[str, Any]]) -> None:
+    def __init__(self, connection: AsyncConnection[dict[str, Any]], role: str) -> None:
         self._connection = connection
+        self._role = role
 
     async def fetch_all(
         self, sql: LiteralString, parameters: Parameters | None = None
@@ -48,6 +54,14 @@ class Transaction:
         cursor = await self._connection.execute(sql, parameters)
         return cursor.rowcount
 
+    async def fetch_value_as_service(self, sql: LiteralString, parameters: Parameters) -> Any:
+        """One statement of the library's own that is not the caller's to run, in the same transaction. When it fails
+        the transaction has failed too, and the role is undone with it."""
+        await self._connection.execute(BECOME, {"role": SERVICE_ROLE})
+        value = await self.fetch_value(sql, parameters)
+        await self._connection.execute(BECOME, {"role": self._role})
+        return value
+
 
 class Database:
     """Acts as one role with one set of claims. The four verbs alone are a transaction each."""
@@ -61,7 +75,7 @@ class Database:
         """Committed at the end of the block, undone by any exception."""
         async with self._pool.connection() as connection:
             await connection.execute(BEGIN_AS, self._settings)
-            yield Transaction(connection)
+            yield Transaction(connection, self._settings["role"])
 
     async def fetch_all(
         self, sql: LiteralString, parameters: Parameters | None = None

@@ -1,106 +1,69 @@
-"""The gateway's end of function processes: the zygote that makes them, and a `Process` for each."""
+"""The gateway's end of a function's process: its calls, its output, its death."""
 
 import asyncio
 import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 
-import msgspec
-
 from basalt import observe
+from basalt.functions.answer_body import AnswerBody
+from basalt.functions.answers import CANCELLED
 from basalt.functions.errors import FunctionError
 from basalt.functions.frames import (
     Answer,
     Call,
     Cancel,
+    Channel,
+    Chunk,
+    Credit,
+    End,
     Failure,
+    Head,
+    Progress,
     Ready,
-    encode,
-    read_for_gateway,
+    Settled,
+    ToGateway,
+    to_gateway,
 )
-from basalt.functions.worker import WorkerConfig, read_tagged
-from basalt.functions.zygote import REPLY_BYTES
+from basalt.functions.function_process import FunctionAnswer
+from basalt.functions.process_output import follow_output
+from basalt.functions.runtime import WorkerConfig
 
 BOOT_LIMIT_S = 20.0
 CANCEL_GRACE_S = 1.0
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-class Zygote:
-    """Started at the first call of any function."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = {name: environ[name] for name in PASSED_ON if name in environ}
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._busy = asyncio.Lock()
-
-    async def fork(self, config: WorkerConfig) -> "Process":
-        """A new process for one function, loaded and ready. Raises FunctionError BOOT_ERROR (503)."""
-        ours, theirs = socket.socketpair()
-        out_read, out_write = os.pipe()
-        try:
-            async with self._busy:
-                pid = await asyncio.to_thread(
-                    self._fork, msgspec.json.encode(config), theirs.fileno(), out_write
-                )
-        finally:
-            theirs.close()
-            os.close(out_write)
-        process = Process(pid, config)
-        await process.connect(ours, out_read)
-        return process
-
-    def _fork(self, message: bytes, connection: int, output: int) -> int:
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        assert self._control is not None
-        socket.send_fds(self._control, [message], [connection, output])
-        reply = self._control.recv(REPLY_BYTES, socket.MSG_WAITALL)
-        if len(reply) != REPLY_BYTES:
-            raise FunctionError("BOOT_ERROR", "The process of the function could not be started", status=503)
-        return int.from_bytes(reply, "big")
-
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, "-m", "basalt.functions.zygote", str(theirs.fileno())]
-            self._process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=self._environ,
-                start_new_session=True,
-            )
-        self._control = ours
-
-    async def close(self) -> None:
-        if self._control is not None:
-            self._control.close()
-        if self._process is not None:
-            try:
-                await asyncio.to_thread(self._process.wait, 5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-
-
 class Process:
-    """One process of one function. `lost` is set when it is gone, however it went."""
+    """One process of one function. `handle` is a pidfd where the system has them. `on_progress` is told how far jobs
+    are, `log` gets the output: request id and line."""
 
-    def __init__(self, pid: int, config: WorkerConfig) -> None:
+    def __init__(
+        self,
+        pid: int,
+        handle: int | None,
+        config: WorkerConfig,
+        *,
+        on_progress: Callable[[Progress], None] | None,
+        log: Callable[[str, str], None],
+    ) -> None:
         self.pid = pid
-        self.config = config
         self.is_lost = False
-        self._calls: dict[int, asyncio.Future[Answer | Failure]] = {}
-        self._last_id = 0
-        self._tasks: list[asyncio.Task[None]] = []
         self.idle_since = asyncio.get_running_loop().time()
+        self._name = config.name
+        self._total_timeout_s = config.total_timeout_s
+        self._handle = handle
+        self._on_progress = on_progress
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[int, _Pending] = {}
+        self._last_id = 0
+        self._ready: asyncio.Future[str | None] = self._loop.create_future()
+        self._output: asyncio.Task[None] | None = None
 
     @property
     def in_flight(self) -> int:
@@ -116,129 +79,232 @@ class Process:
 
     async def connect(self, connection: socket.socket, output: int) -> None:
         """Wait until the function is loaded. Raises FunctionError BOOT_ERROR (503) with file and line."""
-        self._reader, self._writer = await asyncio.open_connection(sock=connection)
-        self._tasks.append(asyncio.create_task(self._log_output(output)))
+        self._channel: Channel[ToGateway] = Channel(to_gateway, self._take, self._lose)
+        connection.setblocking(False)
+        # What the process says later has nothing to do with the request that happened to start it.
+        nobody = Context()
+        opening = self._loop.create_connection(lambda: self._channel, sock=connection)
+        await self._loop.create_task(opening, context=nobody)
+        self._output = self._loop.create_task(follow_output(output, self._name, self._log), context=nobody)
         try:
             async with asyncio.timeout(BOOT_LIMIT_S):
-                first = await read_for_gateway(self._reader)
+                problem = await self._ready
         except TimeoutError:
-            self.kill()
-            self._writer.close()
-            raise FunctionError(
-                "BOOT_ERROR", f"{self.config.name} did not load within {BOOT_LIMIT_S:.0f} seconds", status=503
-            ) from None
-        if not isinstance(first, Ready) or first.problem is not None:
-            problem = (
-                first.problem if isinstance(first, Ready) else f"{self.config.name} ended while it was loaded"
-            )
-            observe.event("function_boot_failed", level="error", function=self.config.name, problem=problem)
-            self.kill()
-            self._writer.close()
+            problem = f"{self._name} did not load within {BOOT_LIMIT_S:.0f} seconds"
+        except BaseException:
+            await self.close()
+            raise
+        if problem is not None:
+            observe.event("function_boot_failed", level="error", function=self._name, problem=problem)
+            await self.close()
             raise FunctionError("BOOT_ERROR", f"The function cannot be loaded: {problem}", status=503)
-        self._tasks.append(asyncio.create_task(self._receive()))
 
-    async def call(self, call: Call, *, timeout_s: float) -> Answer | Failure:
+    async def call(self, call: Call, *, timeout_s: float) -> FunctionAnswer | Failure:
         """Raises FunctionError FUNCTION_TIMEOUT (504) and FUNCTION_CRASHED (502)."""
+        if self.is_lost:
+            raise _crashed(self._name)
         self._last_id += 1
-        call.id = self._last_id
-        future: asyncio.Future[Answer | Failure] = asyncio.get_running_loop().create_future()
-        self._calls[call.id] = future
+        number = call.id = self._last_id
+        pending = _Pending(self._loop, call.request_id)
+        self._calls[number] = pending
+        timer = self._loop.call_later(timeout_s, self._time_out, number, timeout_s)
         try:
-            self._writer.write(encode(call))
-            async with asyncio.timeout(timeout_s):
-                await self._writer.drain()
-                return await future
-        except TimeoutError:
-            self._give_up(call.id)
-            raise FunctionError(
-                "FUNCTION_TIMEOUT",
-                f"{self.config.name} did not answer within {timeout_s:g} seconds",
-                status=504,
-            ) from None
-        except ConnectionError as exc:
-            raise _crashed(self.config.name) from exc
+            self._channel.send(call)
+            return await pending.answer
         except asyncio.CancelledError:
-            self._give_up(call.id)
+            self._give_up(number)
             raise
         finally:
-            self._calls.pop(call.id, None)
-            self.idle_since = asyncio.get_running_loop().time()
+            timer.cancel()
 
-    def _give_up(self, number: int) -> None:
-        """Cancel the handler; a process that does not even listen to that is killed."""
-        if self.is_lost:
+    # What the process says
+
+    def _take(self, frame: ToGateway) -> None:
+        if isinstance(frame, Ready):
+            if not self._ready.done():
+                self._ready.set_result(frame.problem)
             return
-        ended: asyncio.Future[Answer | Failure] = asyncio.get_running_loop().create_future()
-        self._calls[-number] = ended
-        self._writer.write(encode(Cancel(number)))
-        self._tasks.append(asyncio.create_task(self._enforce(number, ended)))
+        if isinstance(frame, Progress):
+            if self._on_progress is not None:
+                self._on_progress(frame)
+            return
+        pending = self._calls.get(frame.id)
+        if pending is None:
+            return
+        if isinstance(frame, Answer):
+            pending.tell(FunctionAnswer(frame.status, frame.headers, frame.body))
+            self._end(frame.id, pending, is_open=frame.is_open)
+        elif isinstance(frame, Failure):
+            if pending.body is not None:
+                pending.body.fail(self._broken_off(frame, pending))
+            pending.tell(frame)
+            self._end(frame.id, pending, is_open=frame.is_open)
+        elif isinstance(frame, Head):
+            pending.body = AnswerBody(
+                lambda size: self._channel.send(Credit(frame.id, size)), lambda: self._give_up(frame.id)
+            )
+            pending.tell(FunctionAnswer(frame.status, frame.headers, pending.body))
+            self._limit(frame.id, pending)
+        elif isinstance(frame, Chunk):
+            if pending.body is not None:
+                pending.body.feed(frame.body)
+        elif isinstance(frame, End):
+            if pending.body is not None:
+                pending.body.finish()
+            self._end(frame.id, pending, is_open=frame.is_open)
+        elif isinstance(frame, Settled):
+            self._end(frame.id, pending, is_open=False)
 
-    async def _enforce(self, number: int, ended: "asyncio.Future[Answer | Failure]") -> None:
-        try:
-            async with asyncio.timeout(CANCEL_GRACE_S):
-                await ended
-        except TimeoutError:
-            observe.event("function_killed", level="warning", function=self.config.name, pid=self.pid)
-            self.kill()
-        except FunctionError:
-            pass
-        finally:
-            self._calls.pop(-number, None)
+    def _end(self, number: int, pending: "_Pending", *, is_open: bool) -> None:
+        """The answer is complete. Work behind it keeps the call in flight, for as long as it may."""
+        if is_open:
+            self._limit(number, pending)
+            if pending.given_up is not None and not pending.gives_up_everything:
+                pending.given_up.cancel()
+                pending.given_up = None
+            return
+        del self._calls[number]
+        pending.cancel_timers()
+        self.idle_since = self._loop.time()
 
-    async def _receive(self) -> None:
-        while (frame := await read_for_gateway(self._reader)) is not None:
-            if isinstance(frame, Ready):
-                continue
-            future = self._calls.get(frame.id) or self._calls.get(-frame.id)
-            if future is not None and not future.done():
-                future.set_result(frame)
-        self.is_lost = True
-        for future in self._calls.values():
-            if not future.done():
-                future.set_exception(_crashed(self.config.name))
-                future.exception()  # the one who waits gets it; nobody waiting is no mistake
-        self._writer.close()
+    def _limit(self, number: int, pending: "_Pending") -> None:
+        if pending.limit is None:
+            pending.limit = self._loop.call_at(
+                pending.started_at + self._total_timeout_s, self._exceed_total, number
+            )
 
-    async def _log_output(self, output: int) -> None:
-        reader = asyncio.StreamReader()
-        pipe = os.fdopen(output, "rb", buffering=0)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), pipe
-        )
-        try:
-            while line := await _read_line(reader):
-                text = read_tagged(line.decode("utf-8", "replace").rstrip("\n"))
-                observe.event("function_log", function=self.config.name, **text)
-        finally:
-            transport.close()  # and with it the pipe; closed by us first, its number would be given out again too early
+    # What goes wrong
+
+    def _time_out(self, number: int, timeout_s: float) -> None:
+        pending = self._calls.get(number)
+        if pending is not None and not pending.answer.done():
+            pending.answer.set_exception(
+                FunctionError(
+                    "FUNCTION_TIMEOUT",
+                    f"{self._name} did not answer within {timeout_s:g} seconds",
+                    status=504,
+                )
+            )
+            self._give_up(number)
+
+    def _exceed_total(self, number: int) -> None:
+        pending = self._calls.get(number)
+        if pending is None:
+            return
+        limit_s = self._total_timeout_s
+        observe.event("function_overran", level="warning", function=self._name, limit_s=limit_s)
+        if pending.body is not None:
+            pending.body.fail(
+                FunctionError("FUNCTION_TIMEOUT", f"{self._name} took over {limit_s:g} seconds", status=504)
+            )
+        self._give_up(number, everything=True)
+
+    def _give_up(self, number: int, *, everything: bool = False) -> None:
+        """Cancel the handler; a process that does not even listen to that is killed."""
+        pending = self._calls.get(number)
+        if self.is_lost or pending is None or (pending.given_up is not None and not everything):
+            return
+        if pending.given_up is not None:
+            pending.given_up.cancel()
+        pending.gives_up_everything = everything
+        self._channel.send(Cancel(number, everything))
+        pending.given_up = self._loop.call_later(CANCEL_GRACE_S, self._enforce)
+
+    def _enforce(self) -> None:
+        observe.event("function_killed", level="warning", function=self._name, pid=self.pid)
+        self._log("", "the process did not let itself be cancelled and was killed")
+        self.kill()
+
+    def _lose(self) -> None:
+        """The socket is closed, by whatever: a process without it is of no use."""
+        if not self._ready.done():
+            self._ready.set_result(f"{self._name} ended while it was loaded")
+        self.kill()
 
     def kill(self) -> None:
-        """At once; calls in flight end as crashed. Only while it is ours: its number may be somebody else's later."""
+        """At once, with all that it forked and that did not leave its session; calls in flight end as crashed."""
         if self.is_lost:
             return
         self.is_lost = True
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        self._signal()
+        for pending in self._calls.values():
+            pending.crash(self._name)
+        self._calls.clear()
+        self._channel.close()
+
+    def _signal(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._handle is None:
+                os.kill(self.pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        # The group outlives its leader as long as it has members, and its number is not given out meanwhile.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _broken_off(self, failure: Failure, pending: "_Pending") -> FunctionError:
+        if failure.trace is not None and failure.code != CANCELLED:
+            self._log(pending.request_id, failure.trace)
+            observe.event(
+                "function_crashed",
+                level="error",
+                request_id=pending.request_id,
+                function=self._name,
+                traceback=failure.trace,
+            )
+        return FunctionError(failure.code, failure.message, status=failure.status)
 
     async def close(self) -> None:
-        """The process ends when its socket does."""
-        self._writer.close()
-        await asyncio.sleep(0)
-        if self.in_flight:
+        """Let it end; what still runs in it is given up."""
+        if self._calls:
             self.kill()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        else:
+            self.is_lost = True
+            self._channel.close()
+        if self._output is not None:
+            await self._end_output(self._output)
+        if self._handle is not None:
+            self._signal()
+            os.close(self._handle)
+            self._handle = None
+
+    async def _end_output(self, output: "asyncio.Task[None]") -> None:
+        """Its last words; not those of a child that keeps the pipe."""
+        await asyncio.wait([output], timeout=CANCEL_GRACE_S)
+        output.cancel()
+        await asyncio.gather(output, return_exceptions=True)
 
 
-async def _read_line(reader: asyncio.StreamReader) -> bytes:
-    """A line, or as much of a very long one as the buffer holds."""
-    try:
-        return await reader.readuntil(b"\n")
-    except asyncio.IncompleteReadError as end:
-        return end.partial
-    except asyncio.LimitOverrunError as overrun:
-        return await reader.readexactly(overrun.consumed)
+class _Pending:
+    """A call whose answer, or what goes on behind it, has not ended."""
+
+    __slots__ = ("answer", "body", "given_up", "gives_up_everything", "limit", "request_id", "started_at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, request_id: str) -> None:
+        self.request_id = request_id
+        self.started_at = loop.time()
+        self.answer: asyncio.Future[FunctionAnswer | Failure] = loop.create_future()
+        self.body: AnswerBody | None = None
+        self.limit: asyncio.TimerHandle | None = None
+        self.given_up: asyncio.TimerHandle | None = None
+        self.gives_up_everything = False
+
+    def tell(self, answer: FunctionAnswer | Failure) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def crash(self, name: str) -> None:
+        self.cancel_timers()
+        if self.body is not None:
+            self.body.fail(_crashed(name))
+        if not self.answer.done():
+            self.answer.set_exception(_crashed(name))
+            self.answer.exception()  # the one who waits gets it; nobody waiting is no mistake
+
+    def cancel_timers(self) -> None:
+        for timer in (self.limit, self.given_up):
+            if timer is not None:
+                timer.cancel()
 
 
 def _crashed(name: str) -> FunctionError:

@@ -1,53 +1,58 @@
 """`/functions/v1/NAME`: finds the function, checks the caller, passes the call to its process.
 
-Refusals are those of Supabase's edge runtime; errors of a function have the structured shape of requirement
-P16.
+Refusals are those of Supabase's edge runtime; errors of a function have the structured shape of requirement P16.
 """
 
 import asyncio
-import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 import orjson
 
-from basalt import observe
 from basalt.access import AccessError, Authoriser, Caller, ProjectKeys
-from basalt.config import FunctionSettings, Settings, read_dotenv
+from basalt.config import FunctionSettings, Settings
 from basalt.errors import BasaltError, render_error
+from basalt.functions.environment import internal_url
 from basalt.functions.errors import FunctionError
 from basalt.functions.frames import Call, Failure
+from basalt.functions.function_process import FunctionAnswer
 from basalt.functions.pool import FunctionPool
 from basalt.http import ClientDisconnectedError, Request, Response, json_response
 from basalt.postgres import DatabaseAccess
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+Result = TypeVar("Result")
+
 WATCH_AFTER_S = 0.05
 BODILESS = frozenset({204, 304})
 NOBODY = Caller("anon", {"role": "anon"}, '{"role":"anon"}', is_key=True)
+HEADER_BREAK = re.compile(rb"[\r\n\0]")
+DRAIN_LIMIT_S = 4.0  # of the time that the supervisor gives a gateway to end
 
 
 class FunctionsService:
+    """Stands at `/functions/v1`, and in the worker's own small server also at the root. `api_url` is where functions
+    reach the project's API, by default the gateway on this machine."""
+
     def __init__(
-        self, settings: Settings, access: DatabaseAccess, authoriser: Authoriser, keys: ProjectKeys
+        self,
+        settings: Settings,
+        access: DatabaseAccess,
+        authoriser: Authoriser,
+        keys: ProjectKeys,
+        *,
+        api_url: str | None = None,
     ) -> None:
-        self._settings = settings
         self._authoriser = authoriser
-        self._dir = settings.supabase_dir / "functions"
-        self._pool = FunctionPool(
-            self._dir,
-            conninfo=access.conninfo("authenticator"),
-            env=_environment(settings, access, keys),
-            environ=os.environ,
-        )
+        self._pool = FunctionPool(settings, access, keys, api_url=api_url or internal_url(settings))
+        self._drain_s = min(DRAIN_LIMIT_S, settings.basalt.drain_timeout_s)
 
     async def open(self) -> None:
+        """Twice is once: it may stand at several places."""
         self._pool.open()
 
     async def close(self) -> None:
-        await self._pool.close()
+        await self._pool.close(drain_s=self._drain_s)
 
     async def respond(self, request: Request) -> Response:
         try:
@@ -55,38 +60,18 @@ class FunctionsService:
         except AccessError as error:
             return _refusal("Missing authorization header" if error.reason == "missing" else "Invalid JWT")
         except FunctionError as error:
-            return json_response(render_error(error, request.request_id), error.status)
+            return json_response(render_error(error, request.request_id), error.status, error.headers)
 
     async def _respond(self, request: Request) -> Response:
-        name = request.path.strip("/").split("/")[0]
-        settings = self._settings.function(name) if NAME.fullmatch(name) else None
-        entrypoint = self._entrypoint(name, settings) if settings is not None and settings.enabled else None
-        if settings is None or entrypoint is None:
+        function = self._pool.find(request.path[1:].partition("/")[0])
+        if function is None:
             return json_response({"code": "NOT_FOUND", "message": "Requested function was not found"}, 404)
-        caller = self._caller(request, settings)
-        if entrypoint.suffix != ".py":
-            raise FunctionError(
-                "NOT_SUPPORTED", f"{name} is written for Deno, which this version does not run", status=501
-            )
-        call = await self._call(request, caller)
-        answer = await _unless_client_leaves(self._pool.call(name, entrypoint, settings, call), request)
+        caller = self._caller(request, function.settings)
+        call = build_call(request, caller, await request.body())
+        answer = await _unless_client_leaves(self._pool.call(function, call), request)
         if isinstance(answer, Failure):
-            return self._render_failure(answer, request, name)
-        headers = [
-            (key.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-            for key, value in answer.headers.items()
-        ]
-        return Response(answer.status, headers, b"" if answer.status in BODILESS else answer.body)
-
-    def _entrypoint(self, name: str, settings: FunctionSettings) -> Path | None:
-        if settings.entrypoint is not None:
-            configured = self._settings.supabase_dir / settings.entrypoint
-            return configured if configured.is_file() else None
-        for file in ("index.py", "index.ts", "index.js"):
-            path = self._dir / name / file
-            if path.is_file():
-                return path
-        return None
+            return _render_failure(answer, request)
+        return await _render_answer(answer, request)
 
     def _caller(self, request: Request, settings: FunctionSettings) -> Caller:
         """Raises AccessError where the function wants a valid token or key and there is none."""
@@ -99,63 +84,139 @@ class FunctionsService:
             raise AccessError("missing")
         return self._authoriser.authorise(request.headers, request.query_string)
 
-    async def _call(self, request: Request, caller: Caller) -> Call:
-        return Call(
-            id=0,
-            method=request.method,
-            path=request.path,
-            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw},
-            query=dict(request.query()),
-            body=await request.body(),
-            request_id=request.request_id,
-            role=caller.role,
-            claims_json=caller.claims_json.encode(),
+
+def build_call(request: Request, caller: Caller, body: bytes) -> Call:
+    return Call(
+        id=0,
+        method=request.method,
+        path=request.path,
+        query_string=request.query_string.decode("latin-1"),
+        headers=join_headers(request.headers.raw),
+        body=body,
+        request_id=request.request_id,
+        role=caller.role,
+        claims_json=caller.claims_json.encode(),
+        token=caller.token,
+    )
+
+
+def join_headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """One value a name: repeated ones joined as RFC 9110 §5.3 and RFC 6265 §5.4 have it.
+
+    >>> join_headers([(b"accept", b"a"), (b"cookie", b"x=1"), (b"accept", b"b"), (b"cookie", b"y=2")])
+    {'accept': 'a, b', 'cookie': 'x=1; y=2'}
+    """
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    if len(headers) < len(raw):
+        headers = {}
+        for name_bytes, value_bytes in raw:
+            name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
+            if name in headers:
+                value = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
+            headers[name] = value
+    return headers
+
+
+async def _render_answer(answer: FunctionAnswer, request: Request) -> Response:
+    headers = [
+        (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+        for name, value in answer.headers
+    ]
+    body = answer.body
+    if any(HEADER_BREAK.search(name) or HEADER_BREAK.search(value) for name, value in headers):
+        await _let_go(body)
+        raise FunctionError(
+            "INVALID_ANSWER", "The function's answer has a header with a line break", status=502
         )
-
-    def _render_failure(self, failure: Failure, request: Request, name: str) -> Response:
-        if failure.trace is not None:
-            observe.event("function_crashed", level="error", function=name, traceback=failure.trace)
-        error = BasaltError(
-            failure.code, failure.status, failure.message, details=failure.details, hint=failure.hint
-        )
-        return json_response(render_error(error, request.request_id), failure.status)
+    if request.method == "HEAD" or answer.status in BODILESS:
+        await _let_go(body)
+        return Response(answer.status, headers, b"")
+    return Response(
+        answer.status, headers, body if isinstance(body, bytes) else _while_client_stays(body, request)
+    )
 
 
-async def _unless_client_leaves(work: Any, request: Request) -> Any:
-    """The result of `work`, which is cancelled when the client goes away. Short calls are not watched."""
-    task = asyncio.ensure_future(work)
+def _render_failure(failure: Failure, request: Request) -> Response:
+    error = BasaltError(
+        failure.code, failure.status, failure.message, details=failure.details, hint=failure.hint
+    )
+    return json_response(render_error(error, request.request_id), failure.status, failure.headers)
+
+
+async def _unless_client_leaves(work: Coroutine[Any, Any, Result], request: Request) -> Result:
+    """The result of `work`, which is cancelled when the client goes away. Short calls are not watched. As
+    `asyncio.timeout` does it: without a task for every call."""
+    watch = _Watch(request)
+    timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, watch.start)
     try:
-        done, _ = await asyncio.wait((task,), timeout=WATCH_AFTER_S)
-        if not done:
-            gone = asyncio.ensure_future(request.wait_disconnect())
-            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-            gone.cancel()
-            if not task.done():
-                raise ClientDisconnectedError
-        return task.result()
+        with watch:
+            return await work
     finally:
-        task.cancel()
+        timer.cancel()
+        watch.stop()
+
+
+async def _while_client_stays(body: AsyncIterator[bytes], request: Request) -> AsyncIterator[bytes]:
+    """A body, until the client goes away: the server does not tell those who write to it."""
+    watch = _Watch(request)
+    watch.start()
+    try:
+        while True:
+            with watch:
+                chunk = await anext(body, None)
+            if chunk is None:
+                return
+            yield chunk
+    finally:
+        watch.stop()
+        await _let_go(body)
+
+
+async def _let_go(body: object) -> None:
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        await close()
+
+
+class _Watch:
+    """Cancels what is awaited in its block when the client has gone, and raises ClientDisconnectedError there."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._waiting: asyncio.Task[Any] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._has_left = False
+
+    def start(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    def stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def _watch(self) -> None:
+        await self._request.wait_disconnect()
+        self._has_left = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def __enter__(self) -> None:
+        if self._has_left:
+            raise ClientDisconnectedError
+        self._waiting = asyncio.current_task()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        waiting, self._waiting = self._waiting, None
+        if (
+            self._has_left
+            and kind is asyncio.CancelledError
+            and waiting is not None
+            and not waiting.uncancel()
+        ):
+            raise ClientDisconnectedError
 
 
 def _refusal(reason: str) -> Response:
     """As Supabase's edge runtime refuses, so that `functions.invoke` gives a FunctionsRelayError."""
     headers = [(b"content-type", b"application/json"), (b"x-relay-error", b"true")]
     return Response(401, headers, orjson.dumps({"code": 401, "message": reason, "msg": f"Error: {reason}"}))
-
-
-def _environment(settings: Settings, access: DatabaseAccess, keys: ProjectKeys) -> Mapping[str, str]:
-    """What functions find in `context.env` and `os.environ`: the project's own values and secrets, nothing of
-    the gateway's."""
-    dotenv = settings.supabase_dir / "functions" / ".env"
-    passed_on = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-    return {
-        **passed_on,
-        "SUPABASE_URL": settings.api_url,
-        "SUPABASE_ANON_KEY": keys.anon_key,
-        "SUPABASE_SERVICE_ROLE_KEY": keys.service_role_key,
-        "SUPABASE_PUBLISHABLE_KEY": keys.publishable_key,
-        "SUPABASE_SECRET_KEY": keys.secret_key,
-        "SUPABASE_DB_URL": access.url("postgres"),
-        **settings.edge_runtime.secrets,
-        **(read_dotenv(dotenv) if dotenv.is_file() else {}),
-    }
