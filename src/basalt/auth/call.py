@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -29,11 +29,13 @@ from basalt.auth.passwords import PasswordHasher
 from basalt.auth.queries import Rows, load_json, run_in_transaction
 from basalt.auth.redirects import Redirects
 from basalt.auth.sessions import SELECT_SESSION, Device, Session, session_of_json
-from basalt.auth.sso import ServiceProvider
 from basalt.auth.users import SELECT_USER, Transaction, User, user_of_json
 from basalt.config import AuthSettings
 from basalt.http import OutgoingClient, Request
 from basalt.postgres import LanePool, Query
+
+if TYPE_CHECKING:
+    from basalt.auth.sso import ServiceProvider
 
 ADMIN_ROLES: Final = frozenset({"service_role", "supabase_admin"})
 DEFAULT_AUDIENCE: Final = "authenticated"
@@ -80,7 +82,7 @@ class Auth:
     http: OutgoingClient
     issuers: Issuers
     custom_issuers: Issuers  # of providers whose addresses were given over the API
-    saml: ServiceProvider | None
+    saml: "ServiceProvider | None"
     metadata_http: OutgoingClient
 
     @property

@@ -4,6 +4,7 @@
 service_role. The service checks it before the handler runs.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from basalt.auth import (
@@ -26,6 +27,7 @@ from basalt.auth.oauth.routes import OAUTH_ROUTES
 from basalt.auth.oauth_server.routes import OAUTH_SERVER_ROUTES
 from basalt.auth.passkeys.routes import PASSKEY_ROUTES
 from basalt.auth.sso.routes import SSO_ROUTES
+from basalt.config import AuthSettings
 from basalt.http import Route, RouteTable
 
 ROUTES: Final = RouteTable(
@@ -60,3 +62,16 @@ ROUTES: Final = RouteTable(
         *PASSKEY_ROUTES,
     ]
 )
+
+
+def modules_in_use(settings: AuthSettings) -> Iterator[str]:
+    """Of the flows that are imported late those that the settings turn on."""
+    factor = settings.mfa.web_authn
+    if settings.saml.enabled:
+        yield from (f"basalt.auth.sso.{name}" for name in ("acs", "admin", "sign_on"))
+    if settings.passkey.enabled:
+        yield from (f"basalt.auth.passkeys.{name}" for name in ("authenticate", "manage", "register"))
+    if factor.enroll_enabled or factor.verify_enabled:
+        yield "basalt.auth.mfa.security_key"
+    if settings.web3.ethereum.enabled or settings.web3.solana.enabled:
+        yield "basalt.auth.web3.grant"

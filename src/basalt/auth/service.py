@@ -7,6 +7,7 @@ import psycopg_pool
 
 from basalt import observe
 from basalt.access import Authoriser, ProjectKeys
+from basalt.auth import sso
 from basalt.auth.breached import open_breach_list
 from basalt.auth.call import Auth, Call, require_admin, require_user
 from basalt.auth.captcha import Captcha
@@ -22,11 +23,11 @@ from basalt.auth.pace import Pace
 from basalt.auth.password_rules import PasswordRules
 from basalt.auth.passwords import DEFAULT_ROUNDS, PasswordHasher
 from basalt.auth.redirects import Redirects
-from basalt.auth.routes import ROUTES
-from basalt.auth.sso import load_service_provider
+from basalt.auth.routes import ROUTES, modules_in_use
 from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.http import OutgoingClient, Request, Response, Route
+from basalt.late import import_all
 from basalt.postgres import DatabaseAccess, LanePool, PostgresError, open_pool
 from basalt.senders import Inbox, Sender
 
@@ -80,13 +81,16 @@ class AuthService:
             http=self._http,
             issuers=Issuers(self._http),
             custom_issuers=Issuers(self._guarded_http, allows_plain_http=allows_private),
-            saml=load_service_provider(settings.auth.saml, base_url),
+            saml=sso.load_service_provider(settings.auth.saml, base_url)
+            if settings.auth.saml.enabled
+            else None,
             metadata_http=self._metadata_http,
             limits=Limits(settings.auth, header=settings.basalt.client_address_header),
             pace=Pace(),
         )
 
     async def open(self) -> None:
+        await asyncio.to_thread(import_all, modules_in_use(self._auth.settings))
         await self._pool.open()
         await self._lanes.open()
         self._cleanup = asyncio.create_task(keep_clean(self._lanes, self._auth.settings))

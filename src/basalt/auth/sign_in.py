@@ -4,7 +4,7 @@ The password is checked between two transactions, so that no connection is held 
 users, users without a password and wrong passwords go the same way and take as long.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -22,8 +22,8 @@ from basalt.auth.sessions import end_sessions
 from basalt.auth.sso.session_end import take_session_end
 from basalt.auth.tokens import issue_session, session_response
 from basalt.auth.users import BY_EMAIL, BY_PHONE, Transaction, User, load_user, user_of_json
-from basalt.auth.web3 import grant_by_wallet
 from basalt.http import Response
+from basalt.late import LateFunction
 from basalt.postgres import Query
 
 DEFAULT_REJECTION: Final = "Further password verification attempts will be rejected."
@@ -183,10 +183,10 @@ async def _weakness(call: Call, password: str) -> dict[str, Any]:
     return {}
 
 
-GRANTS: Final = {
+GRANTS: Final[Mapping[str, Callable[[Call], Awaitable[Response]]]] = {
     "password": sign_in_with_password,
     "refresh_token": refresh,
     "pkce": exchange_code,
     "id_token": sign_in_with_id_token,
-    "web3": grant_by_wallet,
+    "web3": LateFunction("basalt.auth.web3.grant", "grant_by_wallet"),
 }

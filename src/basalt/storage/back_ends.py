@@ -6,8 +6,9 @@ from pathlib import Path
 
 from basalt.config import Settings
 from basalt.postgres import DatabaseAccess, LanePool
+from basalt.storage import stores
 from basalt.storage.database import StorageDatabase
-from basalt.storage.stores import DiskStore, S3Store, Store
+from basalt.storage.stores import DiskStore, Store
 
 
 @asynccontextmanager
@@ -29,7 +30,7 @@ async def open_back_ends(
 def build_store(settings: Settings) -> Store:
     """The back end of the settings. Raises BasaltError where they will not do."""
     if settings.basalt.storage.backend == "s3":
-        return S3Store(settings.basalt.storage.s3)
+        return stores.S3Store(settings.basalt.storage.s3)
     return DiskStore(storage_folder(settings))
 
 

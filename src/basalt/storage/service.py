@@ -2,6 +2,8 @@
 shape."""
 
 import asyncio
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from basalt.access import Authoriser
 from basalt.errors import BasaltError
@@ -16,7 +18,9 @@ from basalt.storage.errors import render_error
 from basalt.storage.failures import answer_or_refuse
 from basalt.storage.images import Renderer
 from basalt.storage.resumable import ResumableApi
-from basalt.storage.s3 import S3Api
+
+if TYPE_CHECKING:
+    from basalt.storage.s3 import S3Api
 
 RESUMABLE = "/upload/resumable"
 S3 = "/s3"
@@ -41,7 +45,7 @@ class StorageService:
         self._http = http
         self._renderer = renderer
         self._resumable = ResumableApi(ctx, authoriser)
-        self._s3 = S3Api(ctx, authoriser)
+        self._s3: S3Api | None = None
 
     async def open(self) -> None:
         await self._ctx.store.open()
@@ -63,8 +67,17 @@ class StorageService:
         if path.startswith(RESUMABLE):
             return await self._resumable.respond(request)
         if (path == S3 or path.startswith(f"{S3}/")) and self._ctx.service.s3_protocol.enabled:
-            return await self._s3.respond(request)
+            return await (await self._s3_api()).respond(request)
         return await answer_or_refuse(request, self._answer(request), render_error)
+
+    async def _s3_api(self) -> "S3Api":
+        """Made with the first request of its protocol, which many projects never speak: its checksums and XML are
+        libraries of their own."""
+        if self._s3 is None:
+            s3 = await asyncio.to_thread(import_module, "basalt.storage.s3")
+            self._s3 = s3.S3Api(self._ctx, self._authoriser)
+        assert self._s3 is not None
+        return self._s3
 
     async def _answer(self, request: Request) -> Response:
         route, segments = _find_route(request)

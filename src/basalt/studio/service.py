@@ -8,19 +8,24 @@ from no other origin and through no proxy.
 """
 
 from dataclasses import asdict
+from functools import cached_property
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-from jinja2 import Environment, PackageLoader
 
 from basalt.access import AccessError, Authoriser
 from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.http import Request, Response, Route, RouteTable, json_response
+from basalt.late import LateModule
 from basalt.postgres import DatabaseAccess, open_pool
 from basalt.realtime import RealtimeService
 from basalt.senders import load_inbox
+
+if TYPE_CHECKING:
+    import jinja2
+else:
+    jinja2 = LateModule("jinja2")
 
 MAX_MESSAGES = 500
 SECURITY_HEADERS = [
@@ -60,7 +65,6 @@ class StudioService:
         self._settings = settings
         self._authoriser = authoriser
         self._pool = open_pool(access.conninfo("postgres"), max_size=2, name="studio")
-        self._templates = Environment(loader=PackageLoader("basalt.studio"), autoescape=True)
         self.routes = RouteTable(
             [
                 Route("GET", "/", "operator", self._show_home),
@@ -115,6 +119,10 @@ class StudioService:
     async def _load_slots(self) -> list[dict[str, Any]]:
         async with self._pool.connection() as connection:
             return list(await (await connection.execute(LOAD_SLOTS)).fetchall())
+
+    @cached_property
+    def _templates(self) -> "jinja2.Environment":
+        return jinja2.Environment(loader=jinja2.PackageLoader("basalt.studio"), autoescape=True)
 
     def _page(self, template: str, **values: Any) -> Response:
         html = self._templates.get_template(template).render(**values)

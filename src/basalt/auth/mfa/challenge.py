@@ -7,7 +7,7 @@ which the hash is stored; for a security key it holds the ceremony.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
@@ -20,11 +20,16 @@ from basalt.auth.issue import check_channel
 from basalt.auth.messages import Channel
 from basalt.auth.mfa.attempts import expired
 from basalt.auth.mfa.factors import Factor, check_verify_enabled, client_address, load_factor
-from basalt.auth.mfa.security_key import begin_ceremony
 from basalt.auth.one_time import hash_code, new_code
 from basalt.auth.parameters import MAX_BODY_BYTES, parse_parameters
 from basalt.auth.users import Transaction, as_jsonb
 from basalt.http import Response, json_response
+from basalt.late import LateModule
+
+if TYPE_CHECKING:
+    from basalt.auth.mfa import security_key
+else:
+    security_key = LateModule("basalt.auth.mfa.security_key")
 
 INSERT_CHALLENGE: Final = """
 insert into auth.mfa_challenges (id, factor_id, created_at, ip_address, otp_code, web_authn_session_data)
@@ -75,7 +80,7 @@ async def challenge(call: Call, factor_id: str) -> Response:
                 shown = await _challenge_phone(call, tx, factor, channel)
             case "webauthn":
                 parse_parameters(body, Parameters)  # rpId and rpOrigins in it count for nothing, as in GoTrue
-                ceremony, options = await begin_ceremony(call, tx, factor)
+                ceremony, options = await security_key.begin_ceremony(call, tx, factor)
                 shown = await _insert(call, tx, factor, uuid4(), ceremony=ceremony) | {"webauthn": options}
     return json_response(shown)
 

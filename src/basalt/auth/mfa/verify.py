@@ -8,7 +8,7 @@ the challenge up and issues the session. Of two requests at once the second find
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -20,24 +20,22 @@ from basalt.auth.hooks import HookName
 from basalt.auth.mfa.attempts import count_attempt, forget_attempts
 from basalt.auth.mfa.challenge import Challenge, find_challenge, use_challenge
 from basalt.auth.mfa.factors import Factor, check_verify_enabled, load_factor, set_verified
-from basalt.auth.mfa.security_key import (
-    Keys,
-    check_key,
-    check_new_key,
-    count_use,
-    load_keys,
-    note_challenge,
-    save_key,
-)
 from basalt.auth.mfa.step_up import lock_sessions, raise_session
 from basalt.auth.mfa.totp import matching_step
 from basalt.auth.notices import notify
 from basalt.auth.one_time import hash_code, matches
-from basalt.auth.passkeys.ceremony import NewKey
 from basalt.auth.sessions import end_sessions
 from basalt.auth.tokens import session_response
 from basalt.auth.users import Transaction
 from basalt.http import Response
+from basalt.late import LateModule
+
+if TYPE_CHECKING:
+    from basalt.auth.mfa import security_key
+    from basalt.auth.mfa.security_key import Keys
+    from basalt.auth.passkeys.ceremony import NewKey
+else:
+    security_key = LateModule("basalt.auth.mfa.security_key")
 
 WRONG_CODE: Final = {"totp": "Invalid TOTP code entered", "phone": "Invalid MFA Phone code entered"}
 
@@ -67,7 +65,7 @@ class Try:
     factor: Factor
     challenge: Challenge
     last_step: int
-    keys: Keys
+    keys: "Keys"
 
 
 # What is to be kept of a proof, in the transaction that counts; an error when the proof was used meanwhile.
@@ -102,7 +100,7 @@ async def _begin(call: Call, factor_id: str, parameters: Parameters) -> Try:
         elif factor.type != "webauthn":
             refusal = await count_attempt(tx, factor, challenge.id)
         step = await (await tx.execute(SELECT_STEP, {"factor_id": factor.id})).fetchone()
-        keys = await load_keys(tx, call.user) if factor.type == "webauthn" else {}
+        keys = await security_key.load_keys(tx, call.user) if factor.type == "webauthn" else {}
     if refusal is not None:
         raise refusal
     assert isinstance(challenge, Challenge)
@@ -163,24 +161,24 @@ async def _verify_key(call: Call, attempt: Try, parameters: Parameters) -> dict[
     response = given.credential_response
     proof: NewKey | tuple[UUID, int] | AuthError
     if kind == "create":
-        proof = await check_new_key(call, ceremony, response)
+        proof = await security_key.check_new_key(call, ceremony, response)
     else:
-        proof = await check_key(call, ceremony, response, attempt.keys)
+        proof = await security_key.check_key(call, ceremony, response, attempt.keys)
     if isinstance(proof, AuthError):
         return proof
 
     async def keep(tx: Transaction, factor: Factor) -> AuthError | None:
-        if isinstance(proof, NewKey):
-            refusal = await save_key(tx, call.user, factor, proof)
+        if isinstance(proof, tuple):
+            refusal = await security_key.count_use(tx, *proof)
         else:
-            refusal = await count_use(tx, *proof)
+            refusal = await security_key.save_key(tx, call.user, factor, proof)
         if refusal is None:
-            await note_challenge(tx, factor, challenge.id, {"type": kind, **ceremony}, response)
+            await security_key.note_challenge(tx, factor, challenge.id, {"type": kind, **ceremony}, response)
         return refusal
 
     async with call.auth.transaction() as tx:
         used = factor
-        if not isinstance(proof, NewKey) and proof[0] != factor.id:
+        if isinstance(proof, tuple) and proof[0] != factor.id:
             used = await load_factor(tx, call.user, str(proof[0]))
         return await _finish(call, tx, factor, challenge, used, keep)
 

@@ -3,7 +3,3 @@
 `message` reads the text line by line, `ethereum` and `solana` know addresses and signatures of their chain,
 `grant` asks whether the message was meant for this site and now, and uses it up.
 """
-
-from basalt.auth.web3.grant import grant_by_wallet
-
-__all__ = ["grant_by_wallet"]
