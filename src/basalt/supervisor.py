@@ -1,9 +1,9 @@
 """Starts the processes of a project, watches them, restarts what dies, and stops them in order.
 
-The start: lock → ports → keys → PostgreSQL → bootstrap → migrations, seeds and buckets → gateway. A lock held by the
-running supervisor (not a pid
-file, which outlives a `kill -9`) says whether a project runs; the gateway's standard input ends with us, so
-no child outlives us.
+The start: lock → ports → keys → PostgreSQL → bootstrap → migrations, seeds and buckets → gateway and worker. These two
+are launched before PostgreSQL, so that they have imported everything when it is their turn. A lock held by the running
+supervisor (not a pid file, which outlives a `kill -9`) says whether a project runs; the standard input of gateway and
+worker ends with us, so no child outlives us.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from basalt.postgres import (
     PrivateCluster,
     access_from_url,
     apply_bootstrap,
+    ensure_vault_secrets,
     list_wanted_extensions,
 )
 from basalt.project import migrate
@@ -81,23 +82,26 @@ async def supervise(
             loop.add_signal_handler(signal_number, stopping.set)
         keys = load_project_keys(settings.state_dir, settings)
         cluster = None if settings.db.url else private_cluster(settings)
+        children = _children(settings)
         try:
-            access = await asyncio.to_thread(prepare_database, settings, cluster, on_progress)
-            if stopping.is_set():
-                return
-            on_progress("Starting the gateway")
-            gateway = _Gateway(settings)
             try:
-                await gateway.start()
-                await gateway.wait_ready(settings, stopping)
+                for child in children:
+                    await child.launch()
+                access = await asyncio.to_thread(prepare_database, settings, cluster, on_progress)
+                if stopping.is_set():
+                    return
+                on_progress("Starting the gateway")
+                for child in children:
+                    child.admit()
+                await _wait_ready(children[0], settings, stopping)
                 running = _describe(settings, access)
                 _write_state(state_file, running)
                 if not stopping.is_set():
                     on_ready(running, keys)
-                await _watch(gateway, cluster, stopping)
+                await _watch(children, cluster, stopping)
             finally:
                 on_progress("Stopping")
-                await gateway.stop(settings.basalt.drain_timeout_s + 5)
+                await asyncio.gather(*(child.stop() for child in children))
         finally:
             if cluster is not None:
                 await asyncio.to_thread(cluster.stop)
@@ -119,6 +123,7 @@ def prepare_database(
     if settings.db.migrations.enabled:
         migrate(access, settings, on_progress=on_progress)
     else:
+        ensure_vault_secrets(access, settings.db.vault)
         ensure_buckets(settings, access, on_progress=on_progress)
     return access
 
@@ -139,25 +144,41 @@ def _describe(settings: Settings, access: DatabaseAccess) -> RunningProject:
     )
 
 
-async def _watch(gateway: "_Gateway", cluster: PrivateCluster | None, stopping: asyncio.Event) -> None:
+async def _watch(
+    children: "Sequence[_Child]", cluster: PrivateCluster | None, stopping: asyncio.Event
+) -> None:
     """Until told to stop: whoever died is started again, with a growing pause when it dies at once."""
-    back_off_s = FIRST_BACK_OFF_S
-    while not stopping.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), WATCH_INTERVAL_S)
-            return
-        if cluster is not None and not await asyncio.to_thread(cluster.is_running):
+    async with asyncio.TaskGroup() as group:
+        if cluster is not None:
+            group.create_task(_watch_cluster(cluster, stopping))
+        for child in children:
+            group.create_task(_watch_child(child, stopping))
+
+
+async def _watch_cluster(cluster: PrivateCluster, stopping: asyncio.Event) -> None:
+    while not await _is_set_within(stopping, WATCH_INTERVAL_S):
+        if not await asyncio.to_thread(cluster.is_running):
             observe.event("postgres_died", level="error", log=str(cluster.log_file))
             await _restart("postgres", asyncio.to_thread(cluster.ensure))
-        if not gateway.is_alive():
-            back_off_s = (
-                FIRST_BACK_OFF_S if gateway.age_s() > STEADY_S else min(back_off_s * 2, LONGEST_BACK_OFF_S)
-            )
-            observe.event("gateway_died", level="error", exit_code=gateway.exit_code(), again_in_s=back_off_s)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), back_off_s)
-                return
-            await _restart("gateway", gateway.start())
+
+
+async def _watch_child(child: "_Child", stopping: asyncio.Event) -> None:
+    back_off_s = FIRST_BACK_OFF_S
+    while not await _is_set_within(stopping, WATCH_INTERVAL_S):
+        if child.is_alive():
+            continue
+        back_off_s = FIRST_BACK_OFF_S if child.age_s() > STEADY_S else min(back_off_s * 2, LONGEST_BACK_OFF_S)
+        observe.event(f"{child.name}_died", level="error", exit_code=child.exit_code(), again_in_s=back_off_s)
+        if await _is_set_within(stopping, back_off_s):
+            return
+        await _restart(child.name, child.start())
+
+
+async def _is_set_within(stopping: asyncio.Event, limit_s: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await stopping.wait()
+    return stopping.is_set()
 
 
 async def _restart(name: str, start: Any) -> None:
@@ -168,26 +189,54 @@ async def _restart(name: str, start: Any) -> None:
         observe.event(f"{name}_restart_failed", level="error", error=error)
 
 
-class _Gateway:
-    """The gateway's process. A pipe as its standard input ends when we die, however we die."""
+def _children(settings: Settings) -> "list[_Child]":
+    """What answers requests first: the gateway, and the worker where it is a process of its own."""
+    worker = settings.basalt.worker
+    gateway_s, worker_s = settings.basalt.drain_timeout_s + 5, worker.drain_timeout_s + 5
+    match worker.mode:
+        case "gateway":
+            return [_Child("worker", settings, max(gateway_s, worker_s), "--with-gateway")]
+        case "process":
+            return [_Child("gateway", settings, gateway_s), _Child("worker", settings, worker_s)]
+        case "off":
+            return [_Child("gateway", settings, gateway_s)]
 
-    def __init__(self, settings: Settings) -> None:
+
+class _Child:
+    """The process of `basalt.NAME`. A pipe as its standard input admits it to the database, by a line, and ends when
+    we die, however we die."""
+
+    def __init__(self, name: str, settings: Settings, stop_limit_s: float, *options: str) -> None:
+        self.name = name
         self._command = [
             sys.executable,
             "-m",
-            "basalt.gateway",
+            f"basalt.{name}",
             str(settings.project_dir),
             "--exit-with-stdin",
+            *options,
         ]
+        self._stop_limit_s = stop_limit_s
         self._process: asyncio.subprocess.Process | None = None
         self._started_at = 0.0
 
     async def start(self) -> None:
+        await self.launch()
+        self.admit()
+
+    async def launch(self) -> None:
+        """It imports what it is made of, and waits."""
         self._started_at = time.monotonic()
         # A session of its own: Ctrl-C in the terminal is for the supervisor, which stops the others in order.
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
+
+    def admit(self) -> None:
+        """The database is ready. A process that has died meanwhile is found by whoever watches it."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
 
     def is_alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
@@ -198,29 +247,31 @@ class _Gateway:
     def age_s(self) -> float:
         return time.monotonic() - self._started_at
 
-    async def wait_ready(self, settings: Settings, stopping: asyncio.Event) -> None:
-        """Until `/ready` answers. Raises StartError when the process ends first or time is up."""
-        url = f"http://{settings.api.host}:{settings.api.port}/ready"
-        deadline = time.monotonic() + READY_LIMIT_S
-        while not stopping.is_set() and time.monotonic() < deadline:
-            if not self.is_alive():
-                raise StartError("The gateway ended while it started; its last lines say why")
-            if await asyncio.to_thread(_answers, url):
-                return
-            await asyncio.sleep(0.05)
-        if not stopping.is_set():
-            raise StartError(f"The gateway did not answer within {READY_LIMIT_S:.0f} seconds")
-
-    async def stop(self, limit_s: float) -> None:
+    async def stop(self) -> None:
         if self._process is None or self._process.returncode is not None:
             return
         self._process.terminate()
         try:
-            await asyncio.wait_for(self._process.wait(), limit_s)
+            async with asyncio.timeout(self._stop_limit_s):
+                await self._process.wait()
         except TimeoutError:
-            observe.event("gateway_killed", level="warning", after_s=limit_s)
+            observe.event(f"{self.name}_killed", level="warning", after_s=self._stop_limit_s)
             self._process.kill()
             await self._process.wait()
+
+
+async def _wait_ready(gateway: _Child, settings: Settings, stopping: asyncio.Event) -> None:
+    """Until `/ready` answers. Raises StartError when the gateway ends first or time is up."""
+    url = f"http://{settings.api.host}:{settings.api.port}/ready"
+    deadline = time.monotonic() + READY_LIMIT_S
+    while not stopping.is_set() and time.monotonic() < deadline:
+        if not gateway.is_alive():
+            raise StartError("The gateway ended while it started; its last lines say why")
+        if await asyncio.to_thread(_answers, url):
+            return
+        await asyncio.sleep(0.05)
+    if not stopping.is_set():
+        raise StartError(f"The gateway did not answer within {READY_LIMIT_S:.0f} seconds")
 
 
 def _answers(url: str) -> bool:

@@ -57,7 +57,8 @@ def test_a_routine_is_applied_again_when_its_text_has_changed(database: Database
 def test_routines_of_a_created_extension_follow_an_upgrade(database: DatabaseAccess) -> None:
     with psycopg.connect(database.conninfo("postgres"), autocommit=True) as connection:
         connection.execute("create extension pg_net")
-        assert apply_bootstrap(database).applied == ["pg_net/routines/requests.sql"]
+        routines = ["pg_net/routines/requests.sql", "pg_net/routines/responses.sql"]
+        assert apply_bootstrap(database).applied == routines
         assert apply_bootstrap(database).applied == []
         connection.execute("drop extension pg_net")
 
@@ -207,6 +208,8 @@ def test_a_managed_server_has_the_objects_of_basalts_extensions(managed_url: str
         valid = connection.execute("select valid from verify(%s, 'secret')", token).fetchone()
         assert valid == (True,)
         connection.execute("select cron.schedule('n', '* * * * *', 'select 1')")
-        with pytest.raises(psycopg.errors.FeatureNotSupported):
-            connection.execute("select net.http_get('http://localhost')")
+        connection.execute("select net.http_get('http://localhost')")
+        assert connection.execute("select url from net.http_request_queue").fetchall() == [
+            ("http://localhost",)
+        ]
         assert connection.execute("select * from vault.decrypted_secrets").fetchall() == []

@@ -8,7 +8,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.errors import (
-    FeatureNotSupported,
     InsufficientPrivilege,
     QueryCanceled,
     RaiseException,
@@ -516,21 +515,6 @@ class TestExtensions:
             one(owner, "select valid from verify(%s, 'a secret of at least thirty-two bytes')", expired)
             is False
         )
-
-    @pytest.mark.parametrize(
-        ("extension", "call"),
-        [
-            ("pg_net", "net.http_post('http://localhost')"),
-            ("pg_net", "net.http_get(url := 'http://localhost', headers := '{}')"),
-            ("pgmq", "pgmq.send('q', '{}')"),
-            ("pgmq", "pgmq.create('q')"),
-            ("supabase_vault", "vault.create_secret('s3cret', 'name')"),
-        ],
-    )
-    def test_what_a_later_version_brings_says_so(self, owner: Connection, extension: str, call: str) -> None:
-        owner.execute(f"create extension if not exists {extension}".encode())
-        with pytest.raises(FeatureNotSupported, match="which this version does not have yet"):
-            owner.execute(f"select {call}".encode())
 
     def test_a_schedule_is_kept_for_its_owner_only(self, owner: Connection) -> None:
         owner.execute("create extension pg_cron")

@@ -10,12 +10,17 @@ import typer
 from rich.console import Console
 
 from basalt.cli.auth import auth
+from basalt.cli.cron import cron
 from basalt.cli.db import db
+from basalt.cli.functions import functions
 from basalt.cli.keys import keys
 from basalt.cli.projects import init, start, status, stop
+from basalt.cli.queue import queue
 from basalt.cli.rest import rest
+from basalt.cli.secrets import secrets
 from basalt.cli.signing_keys import signing_keys
 from basalt.cli.storage import storage
+from basalt.cli.worker import worker
 from basalt.errors import BasaltError
 
 app = typer.Typer(
@@ -31,10 +36,15 @@ app.command()(stop)
 app.command()(init)
 app.command()(keys)
 app.command()(rest)
+app.command()(worker)
 app.add_typer(db, name="db")
+app.add_typer(secrets, name="secrets")
 app.add_typer(signing_keys, name="signing-keys")
 app.add_typer(auth, name="auth")
 app.add_typer(storage, name="storage")
+app.add_typer(functions, name="functions")
+app.add_typer(cron, name="cron")
+app.add_typer(queue, name="queue")
 
 
 def main() -> None:

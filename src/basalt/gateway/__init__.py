@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from basalt.gateway.app import Gateway, Service
-    from basalt.gateway.serve import serve_rest
+    from basalt.gateway.serve import serve_functions, serve_project, serve_rest
 
-__all__ = ["Gateway", "Service", "serve_rest"]
+__all__ = ["Gateway", "Service", "serve_functions", "serve_project", "serve_rest"]
 
 _MODULES = {
     "Gateway": "basalt.gateway.app",
     "Service": "basalt.gateway.app",
+    "serve_functions": "basalt.gateway.serve",
+    "serve_project": "basalt.gateway.serve",
     "serve_rest": "basalt.gateway.serve",
 }
 

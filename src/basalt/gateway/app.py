@@ -14,6 +14,7 @@ from basalt import observe
 from basalt.errors import BasaltError, render_error
 from basalt.gateway.answers import Send, write_answer
 from basalt.gateway.edges import Edge, ProjectEdge
+from basalt.gateway.idempotency import Idempotency
 from basalt.gateway.limits import RequestLimits
 from basalt.gateway.websocket import FrameProtocol
 from basalt.http import (
@@ -66,7 +67,7 @@ class Place(NamedTuple):
 class Gateway:
     """`services` maps a prefix to its service, in the order they are opened; what has the prefix `""` gets whatever
     no other one claims. `edges` are those of services that have their own; `client_address_header` names the header
-    that a trusted proxy sets."""
+    that a trusted proxy sets; `idempotency` answers repeated writes."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Gateway:
         max_body_bytes: int,
         client_address_header: str | None = None,
         edges: Mapping[str, Edge] = MappingProxyType({}),
+        idempotency: Idempotency | None = None,
     ) -> None:
         self._services = services
         self._edge = ProjectEdge()
@@ -87,6 +89,7 @@ class Gateway:
         self._base_url = base_url
         self._max_body_bytes = max_body_bytes
         self._client_address_header = client_address_header
+        self._idempotency = idempotency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -188,6 +191,8 @@ class Gateway:
             )
         request = self._request(scope, headers, request_id, place.prefix, path, receive)
         self._limits.check(request)
+        if self._idempotency is not None and self._idempotency.concerns(request):
+            return await self._idempotency.respond(request, place.service)
         return await place.service.respond(request)
 
     def _request(
@@ -226,8 +231,10 @@ class Gateway:
         """ASGI lifespan: open every service before the first request, close them after the last."""
         async with AsyncExitStack() as stack:
             await receive()
+            if self._idempotency is not None:
+                stack.push_async_callback(self._idempotency.close)
             try:
-                for service in self._services.values():
+                for service in dict.fromkeys(self._services.values()):  # one may stand in two places
                     await service.open()
                     stack.push_async_callback(service.close)
             except Exception as error:

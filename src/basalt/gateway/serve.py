@@ -1,10 +1,12 @@
 """A gateway process: uvicorn with uvloop and httptools around the application."""
 
+import asyncio
 import contextlib
 import os
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
@@ -15,16 +17,19 @@ from basalt import observe
 from basalt.config import Settings, load_settings
 from basalt.errors import BasaltError
 from basalt.gateway.app import Gateway
-from basalt.gateway.services import build_gateway, build_rest_gateway
+from basalt.gateway.services import build_functions_gateway, build_gateway, build_rest_gateway
 from basalt.gateway.websocket import MAX_MESSAGE_BYTES, FrameProtocol
-from basalt.postgres import access_from_url, load_access
+from basalt.postgres import DatabaseAccess, access_from_url, load_access
 
 BACKLOG = 2048
 
 
 def serve(project_dir: Path, *, exit_with_stdin: bool = False) -> None:
-    """Serve the project until SIGTERM or SIGINT. With `exit_with_stdin` also until standard input ends,
-    which is how a supervised gateway notices that its supervisor was killed."""
+    """Serve the project until SIGTERM or SIGINT. With `exit_with_stdin` from the first byte of standard input, by which
+    the supervisor says that the database is ready, until its end, by which a gateway notices that its supervisor was
+    killed."""
+    if exit_with_stdin and not os.read(0, 1):
+        return
     settings = load_settings(project_dir, os.environ)
     observe.configure(
         process="gateway", level=settings.basalt.log_level, log_format=settings.basalt.log_format
@@ -62,6 +67,43 @@ def serve_rest(settings: Settings) -> None:
             server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
+
+
+async def serve_project(settings: Settings, access: DatabaseAccess, stopping: asyncio.Event) -> None:
+    """The whole gateway in a loop that is somebody else's too, until `stopping` is set and open requests have ended.
+    Raises BasaltError when the address is taken."""
+    await _serve_beside(
+        build_gateway(settings, access), settings, stopping, host=settings.api.host, port=settings.api.port
+    )
+
+
+async def serve_functions(settings: Settings, access: DatabaseAccess, stopping: asyncio.Event) -> None:
+    """The functions alone, on the worker's own port: `/functions/v1/NAME` and `/NAME`. Otherwise like
+    `serve_project`."""
+    worker = settings.basalt.worker
+    gateway = build_functions_gateway(settings, access)
+    await _serve_beside(gateway, settings, stopping, host=worker.host, port=worker.port)
+
+
+async def _serve_beside(
+    gateway: Gateway, settings: Settings, stopping: asyncio.Event, *, host: str, port: int
+) -> None:
+    server = _ServerBeside(_uvicorn_config(gateway, settings))
+    with _listen(host, port) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        waiting = asyncio.create_task(stopping.wait())
+        await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        server.should_exit = True
+        await serving
+
+
+class _ServerBeside(uvicorn.Server):
+    """Leaves signals to the process that it is a part of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def _listen(host: str, port: int) -> socket.socket:

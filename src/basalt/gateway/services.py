@@ -9,9 +9,11 @@ from basalt.functions import FunctionsService
 from basalt.gateway.app import Gateway, Service
 from basalt.gateway.cors import EXPOSED, REST_EXPOSED, ProjectCors, RestCors
 from basalt.gateway.edges import RestEdge
+from basalt.gateway.idempotency import Idempotency, KeyedService
 from basalt.gateway.limits import RequestLimits
 from basalt.gateway.probes import HealthProbe, ReadinessProbe
 from basalt.gateway.well_known import WellKnown
+from basalt.kv import IdempotencyKeys
 from basalt.postgres import DatabaseAccess, LanePool
 from basalt.realtime import build_realtime
 from basalt.rest import RestService
@@ -20,6 +22,7 @@ from basalt.studio import StudioService
 
 REST_PREFIX = "/rest/v1"
 STORAGE_PREFIX = "/storage/v1"
+FUNCTIONS_PREFIX = "/functions/v1"
 
 
 def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
@@ -45,11 +48,15 @@ def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
     if settings.storage.enabled:
         services[STORAGE_PREFIX] = build_storage(settings, access, authoriser, keys)
     if settings.edge_runtime.enabled:
-        services["/functions/v1"] = FunctionsService(settings, access, authoriser, keys)
+        services[FUNCTIONS_PREFIX] = FunctionsService(settings, access, authoriser, keys)
     if settings.studio.enabled:
         services["/studio"] = StudioService(settings, authoriser, access, realtime=realtime)
     services["/health"] = HealthProbe()
     services["/ready"] = ReadinessProbe(lanes) if settings.api.enabled else HealthProbe()
+    keyed = {
+        REST_PREFIX: KeyedService(rest_authoriser, is_recorded=True, refuse=rest_service.refuse),
+        FUNCTIONS_PREFIX: KeyedService(authoriser, takes_anyone=True),
+    }
     return Gateway(
         services,
         RequestLimits(
@@ -65,6 +72,25 @@ def build_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
         edges={
             REST_PREFIX: RestEdge(lambda: rest_service.settings, open_cors=ProjectCors(), exposed=EXPOSED)
         },
+        idempotency=(
+            Idempotency(settings.basalt.idempotency, IdempotencyKeys(conninfo), keyed)
+            if settings.basalt.idempotency.enabled
+            else None
+        ),
+    )
+
+
+def build_functions_gateway(settings: Settings, access: DatabaseAccess) -> Gateway:
+    """Functions alone, at the root and where clients look for them: what the worker serves on a port of its own."""
+    keys = load_project_keys(settings.state_dir, settings)
+    authoriser = Authoriser(keys, require_api_key=settings.basalt.require_api_key)
+    functions = FunctionsService(settings, access, authoriser, keys)
+    return Gateway(
+        {"/functions/v1": functions, "/health": HealthProbe(), "": functions},
+        RequestLimits(settings.basalt.rate_limit, authoriser, trusts_header=_trusts_header(settings)),
+        base_url=settings.api_url,
+        max_body_bytes=settings.basalt.max_body_bytes,
+        client_address_header=settings.basalt.client_address_header,
     )
 
 

@@ -9,7 +9,7 @@ from basalt.postgres.extensions import ExtensionPolicy, debian_package, extensio
 from basalt.postgres.install import InstallError, PostgresInstall, find_postgres
 from basalt.postgres.lane_job import Query, Result
 from basalt.postgres.lanes import LanePool
-from basalt.postgres.libpq_wait import cancel, connect
+from basalt.postgres.libpq_wait import cancel, connect, wait_for_socket
 from basalt.postgres.migration_error import MigrationError
 from basalt.postgres.migration_folder import MigrationFile, MigrationStatus, list_wanted_extensions
 from basalt.postgres.migrations import MigrationReport, apply_migrations, list_migrations, lock_migrations
@@ -31,8 +31,10 @@ from basalt.postgres.schema_cache import (
     Volatility,
 )
 from basalt.postgres.schema_introspection import HOISTED_SETTINGS, load_schema_cache
+from basalt.postgres.scram import build_verifier
 from basalt.postgres.scripts import Progress
 from basalt.postgres.seeds import apply_seeds
+from basalt.postgres.vault import ensure_vault_secrets, rotate_vault_key
 
 __all__ = [
     "BOOTSTRAP_DIR",
@@ -73,9 +75,11 @@ __all__ = [
     "apply_bootstrap",
     "apply_migrations",
     "apply_seeds",
+    "build_verifier",
     "cancel",
     "connect",
     "debian_package",
+    "ensure_vault_secrets",
     "extension_policy",
     "find_postgres",
     "list_migrations",
@@ -84,4 +88,6 @@ __all__ = [
     "load_schema_cache",
     "lock_migrations",
     "open_pool",
+    "rotate_vault_key",
+    "wait_for_socket",
 ]

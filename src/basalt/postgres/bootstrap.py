@@ -24,6 +24,7 @@ from basalt.postgres.extensions import (
     routine_files,
 )
 from basalt.postgres.scram import build_verifier, is_verifier_of
+from basalt.postgres.vault import ensure_vault_key
 
 BOOTSTRAP_DIR = Path(__file__).with_name("bootstrap")
 LOCK_KEY = 0x6261_7361_6C74  # "basalt"
@@ -119,6 +120,8 @@ def apply_bootstrap(access: DatabaseAccess, *, dbname: str | None = None) -> Boo
             _set_database_options(connection, is_ours=not access.is_external)
             connection.execute("select realtime.ensure_message_partitions()")
             connection.execute("select basalt.ensure_service_policies()")
+            if access.is_external:
+                ensure_vault_key(connection)
     except psycopg.OperationalError as exc:
         raise BootstrapError(f"The database cannot be reached: {exc}") from exc
     return report
