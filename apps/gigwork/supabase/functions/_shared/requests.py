@@ -50,7 +50,10 @@ class UpdateLeaderboard(BaseModel):
 
 
 class SendNotification(BaseModel):
+    """`channels` beside the app itself."""
+
     userId: UUID  # noqa: N815
+    channels: list[Literal["push", "sms"]] = ["push"]
     kind: Word = "general"
     title: Annotated[str, Field(min_length=1, max_length=200)]
     body: Annotated[str, Field(max_length=2000)] = ""
