@@ -1,7 +1,6 @@
 """One PostgreSQL cluster per session, one bootstrapped template in it, one clone per test."""
 
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +12,7 @@ import pytest
 from psycopg import sql
 
 from basalt.postgres import DatabaseAccess, PrivateCluster, apply_bootstrap
+from tests.ports import free_port
 from tests.server import Server, copy_project, running_server
 
 CloneDatabase = Callable[[str], AbstractContextManager[DatabaseAccess]]
@@ -29,6 +29,7 @@ SHARED_SERVERS = frozenset(
         "library",
         "members",
         "orchestra",
+        "orders",
         "railway",
         "server",
     }
@@ -52,11 +53,18 @@ LONG_FILES = frozenset(
 ASKED_FOR = frozenset(
     {
         "test_bounded_caches.py",
+        "test_cron_crashes.py",
         "test_differential.py",
         "test_external_database.py",
         "test_fuzz.py",
         "test_fuzz_over_http.py",
         "test_isolation.py",
+        "test_jobs_campaign.py",
+        "test_net_faults.py",
+        "test_net_outages.py",
+        "test_net_projects.py",
+        "test_pgmq_life.py",
+        "test_pgmq_readers.py",
         "test_realtime_convergence.py",
         "test_realtime_crowds.py",
         "test_realtime_gateways.py",
@@ -171,10 +179,3 @@ def create_database(connection: psycopg.Connection, name: str, template: str) ->
     connection.execute(sql.SQL("create database {name} template {template}").format(**names))
     if connection.execute("select from pg_roles where rolname = 'postgres'").rowcount:
         connection.execute(sql.SQL("alter database {name} owner to postgres").format(**names))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -49,7 +49,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def club(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A site with second factors, passkeys and an OAuth server, where nothing is to be confirmed."""
+    """A site with second factors, passkeys, an OAuth server and queues, where nothing is to be confirmed."""
     project = copy_project(CLUB, tmp_path_factory.mktemp("club") / "club")
     with running_server(project) as server:
         yield server

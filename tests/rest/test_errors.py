@@ -139,6 +139,15 @@ def test_sqlstate_becomes_a_status(sqlstate: str, message: str, is_anonymous: bo
     assert status_of_sqlstate(sqlstate, message, is_anonymous=is_anonymous) == status
 
 
+@pytest.mark.parametrize(
+    ("detail", "headers"),
+    [('{"queue": "mail", "retry_after": 5}', (("Retry-After", "5"),)), ("later", ()), (None, ())],
+)
+def test_a_full_queue_says_when_to_come_again(detail: str | None, headers: object) -> None:
+    error = rest_error_from_database(Raised("PT429", "QUEUE_FULL: …", detail), is_anonymous=False)
+    assert (error.status, error.headers) == (429, headers)
+
+
 def test_postgresql_speaks_for_itself() -> None:
     error = rest_error_from_database(
         Raised("23505", "duplicate key", "Key (id)=(1) already exists.", "Try another."), is_anonymous=False

@@ -152,7 +152,7 @@ await step('the leaderboards are refreshed by the service and read by the signed
 await step('a notification is stored, read by its user only, and says what was not sent', async () => {
   const body = { userId: state.workerId, kind: 'welcome', title: 'Hello', body: 'Good to have you', data: { page: 'gigs' } }
   const sent = good(await service.functions.invoke('send-notification', { body }))
-  assert.deepEqual(sent.channels, { in_app: 'stored', push: 'not_configured', sms: 'not_configured' })
+  assert.deepEqual(sent.channels, { in_app: 'stored', push: 'not_configured', sms: 'not_asked_for' })
   const mine = good(await worker.from('notifications').select('kind, title, data, read_at').eq('id', sent.notification_id).single())
   assert.deepEqual(mine, { kind: 'welcome', title: 'Hello', data: { page: 'gigs' }, read_at: null })
   good(await worker.from('notifications').update({ read_at: new Date().toISOString() }).eq('id', sent.notification_id))
