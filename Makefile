@@ -67,6 +67,9 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python -m bench.realtime
 	$(BIN)/python -m bench.storage
 	$(BIN)/python -m bench.storage_images
+	$(BIN)/python -m bench.functions
+	$(BIN)/python -m bench.cache
+	$(BIN)/python -m bench.start
 
 # Pin what the tests ran with. Names and versions only.
 constraints: $(BIN)/.installed-test

@@ -27,11 +27,11 @@ class Server:
 
 
 @contextmanager
-def serving_bench_project() -> Iterator[Server]:
+def serving_bench_project(project: Path = PROJECT) -> Iterator[Server]:
     """Durable commits, no rate limit, logs of warnings only: what an operator would measure."""
     folder = Path(tempfile.mkdtemp(prefix="basalt-bench-"))
     folder.chmod(0o711)
-    project_dir = Path(shutil.copytree(PROJECT, folder / "bench"))
+    project_dir = Path(shutil.copytree(project, folder / "bench"))
     environ = {
         **os.environ,
         "SUPABASE_API_PORT": str(free_port()),

@@ -107,7 +107,8 @@ def structured_codes() -> Iterator[tuple[str, str]]:
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             values = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
-            if name in ("BasaltError", "__init__") and len(values) > 1 and isinstance(values[1], int):
+            is_error = name.endswith("Error") or name == "__init__"
+            if is_error and len(values) > 1 and isinstance(values[0], str) and isinstance(values[1], int):
                 yield str(values[0]), str(values[1])
             elif name == "FunctionError" and values and isinstance(values[0], str):
                 status = [
