@@ -108,7 +108,7 @@ def measure_all(access: DatabaseAccess, jobs: int, held: int) -> Iterator[str]:
         tell(f"left out: {missing}")
     tell("Basalt, one durable enqueue per transaction")
     singles = measure_singles(basalt, access)
-    yield f"| Basalt, {SINGLE_CONNECTIONS} clients enqueue one each | {singles:,.0f} | | | |"
+    yield f"| Basalt, {SINGLE_CONNECTIONS} clients enqueue one each | {singles} | | | |"
     tell(f"Basalt with a snapshot held over {held} jobs")
     with held_snapshot(access):
         measure(basalt, held, is_quick=True)
@@ -261,29 +261,29 @@ def pgboss_peer(access: DatabaseAccess) -> Iterator[Peer]:
         )
 
 
-def measure_singles(peer: Peer, access: DatabaseAccess) -> float:
-    """Transactions a second of clients that enqueue a job each, with a worker beside them."""
-    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script, working(peer) as finish:
-        script.write("select basalt.enqueue('bench.note');\n")
+def measure_singles(peer: Peer, access: DatabaseAccess) -> str:
+    """Transactions a second of clients that enqueue a job each, with a worker beside them, and of clients that insert a
+    row into a table."""
+    with working(peer) as finish:
+        enqueued = run_pgbench("select basalt.enqueue('bench.note');", access)
+        wait_drained(peer)
+        finish()
+    inserted = run_pgbench("insert into public.commits values (1);", access)
+    return f"{enqueued:,.0f} (a plain row {inserted:,.0f})"
+
+
+def run_pgbench(statement: str, access: DatabaseAccess) -> float:
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+        script.write(statement)
         script.flush()
-        command = [
-            find_postgres().bin_dir / "pgbench",
-            "-n",
-            "-M",
-            "prepared",
-            "-c",
-            str(SINGLE_CONNECTIONS),
-            "-j",
-            "2",
-        ]
+        program = find_postgres().bin_dir / "pgbench"
+        command = [program, "-n", "-M", "prepared", "-c", str(SINGLE_CONNECTIONS), "-j", "2"]
         done = subprocess.run(
             [*command, "-T", str(SINGLE_S), "-f", script.name, access.conninfo("postgres")],
             capture_output=True,
             text=True,
             check=True,
         )
-        wait_drained(peer)
-        finish()
     line = next(line for line in done.stdout.splitlines() if line.startswith("tps"))
     return float(line.split()[2])
 
