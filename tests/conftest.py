@@ -53,13 +53,17 @@ LONG_FILES = frozenset(
 ASKED_FOR = frozenset(
     {
         "test_bounded_caches.py",
+        "test_cache_page.py",
         "test_cron_crashes.py",
+        "test_cron_runs.py",
+        "test_deno.py",
         "test_differential.py",
         "test_external_database.py",
         "test_fuzz.py",
         "test_fuzz_over_http.py",
         "test_isolation.py",
         "test_jobs_campaign.py",
+        "test_jobs_faults.py",
         "test_net_faults.py",
         "test_net_outages.py",
         "test_net_projects.py",
@@ -70,6 +74,8 @@ ASKED_FOR = frozenset(
         "test_realtime_gateways.py",
         "test_refresh_states.py",
         "test_schema_cache_size.py",
+        "test_secrets_project.py",
+        "test_storage_crashes.py",
         "test_timing.py",
         "test_visibility_property.py",
     }
