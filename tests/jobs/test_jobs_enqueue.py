@@ -1,8 +1,10 @@
 """Enqueueing: keys, refusals, privileges, from SQL and from Python."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,6 +14,7 @@ from basalt.jobs import JobError, JobQueue, NewJob, QueueFullError
 from basalt.postgres import DatabaseAccess, open_pool
 from tests.jobs.engines import Recorder, connected, eventually, running_engine
 
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "jobs.md"
 SMALL = "[basalt.queues.default]\nmax_depth = 3\n"
 
 
@@ -290,3 +293,20 @@ async def test_an_enqueue_notifies_only_while_a_worker_is_idle(database: Databas
             await listener.rows("select 1")
             assert heard == ["ready"]
         await sql.becomes(0, wanting)
+
+
+@pytest.mark.req("P10")
+async def test_the_statements_of_the_guide_run(database: DatabaseAccess) -> None:
+    statements = re.findall(r"```sql\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    assert len(statements) == 3
+    async with connected(database) as sql:
+        await sql.rows("create table public.orders (id int)")
+        for statement in statements:
+            await sql.rows(statement)
+        await sql.rows("insert into public.orders values (8)")
+        assert await sql.rows(
+            "select name, payload, key from basalt.jobs where key is not null order by id"
+        ) == [
+            ("charge", {"order": 7}, "order-7"),
+            ("ship", {"order": 8}, "ship-8"),
+        ]
