@@ -13,7 +13,19 @@ FLOORS = (
     ("rest", "auth", "realtime", "storage", "functions", "notify"),
     ("jobs",),
     ("senders",),
-    ("bus", "kv", "postgres", "access", "http", "observe", "config", "errors", "bounded_dict", "late"),
+    (
+        "bus",
+        "kv",
+        "postgres",
+        "access",
+        "http",
+        "observe",
+        "config",
+        "errors",
+        "bounded_dict",
+        "waiting",
+        "late",
+    ),
 )
 ORDERED_FLOORS = (0, len(FLOORS) - 1)
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -7,7 +7,6 @@ worker ends with us, so no child outlives us.
 """
 
 import asyncio
-import contextlib
 import errno
 import fcntl
 import json
@@ -38,6 +37,7 @@ from basalt.postgres import (
 )
 from basalt.project import migrate
 from basalt.storage import check_bucket_settings, ensure_buckets
+from basalt.waiting import wait_within
 
 READY_LIMIT_S = 30.0
 PORT_LIMIT_S = 8.0  # longer than a gateway drains
@@ -156,7 +156,7 @@ async def _watch(
 
 
 async def _watch_cluster(cluster: PrivateCluster, stopping: asyncio.Event) -> None:
-    while not await _is_set_within(stopping, WATCH_INTERVAL_S):
+    while not await wait_within(stopping, WATCH_INTERVAL_S):
         if not await asyncio.to_thread(cluster.is_running):
             observe.event("postgres_died", level="error", log=str(cluster.log_file))
             await _restart("postgres", asyncio.to_thread(cluster.ensure))
@@ -164,21 +164,14 @@ async def _watch_cluster(cluster: PrivateCluster, stopping: asyncio.Event) -> No
 
 async def _watch_child(child: "_Child", stopping: asyncio.Event) -> None:
     back_off_s = FIRST_BACK_OFF_S
-    while not await _is_set_within(stopping, WATCH_INTERVAL_S):
+    while not await wait_within(stopping, WATCH_INTERVAL_S):
         if child.is_alive():
             continue
         back_off_s = FIRST_BACK_OFF_S if child.age_s() > STEADY_S else min(back_off_s * 2, LONGEST_BACK_OFF_S)
         observe.event(f"{child.name}_died", level="error", exit_code=child.exit_code(), again_in_s=back_off_s)
-        if await _is_set_within(stopping, back_off_s):
+        if await wait_within(stopping, back_off_s):
             return
         await _restart(child.name, child.start())
-
-
-async def _is_set_within(stopping: asyncio.Event, limit_s: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await stopping.wait()
-    return stopping.is_set()
 
 
 async def _restart(name: str, start: Any) -> None:

@@ -7,7 +7,6 @@ after it dies.
 
 import argparse
 import asyncio
-import contextlib
 import os
 import signal
 import threading
@@ -26,6 +25,7 @@ from basalt.functions import JobPerformer
 from basalt.jobs import CronScheduler, Handlers, JobEngine, MessageJobs, Part, RequestSender
 from basalt.kv import ExpiryPurger
 from basalt.postgres import DatabaseAccess, access_from_url, load_access
+from basalt.waiting import wait_within
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
@@ -131,9 +131,7 @@ async def _keep_running(part: Part, stopping: asyncio.Event) -> None:
             observe.event(
                 "worker_part_failed", level="error", part=part.name, again_in_s=pause_s, error=error
             )
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await stopping.wait()
+            await wait_within(stopping, pause_s)
 
 
 def _stop_at_end_of_stdin(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:

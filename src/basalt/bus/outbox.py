@@ -1,12 +1,12 @@
 """What waits to be sent: bounded, numbered, taken in batches."""
 
 import asyncio
-import contextlib
 from collections import deque
 
 from basalt import observe
 from basalt.bus.bus import MAX_PAYLOAD_BYTES
 from basalt.bus.pieces import Batch
+from basalt.waiting import wait_within
 
 MAX_WAITING = 100_000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
@@ -46,9 +46,7 @@ class Outbox:
 
     async def wait(self, limit_s: float) -> None:
         """Until something waits, or the time is over."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await self._filled.wait()
+        await wait_within(self._filled, limit_s)
 
     def take(self) -> Batch:
         """The oldest messages, about BATCH_BYTES of them; none where none wait."""

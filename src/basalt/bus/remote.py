@@ -16,6 +16,7 @@ from basalt import observe
 from basalt.bus.bus import OnGap, OnMessage, new_node_id, tell
 from basalt.bus.outbox import Outbox
 from basalt.bus.pieces import Assembler, Batch, cut, sender_of
+from basalt.waiting import wait_within
 
 CONNECT_LIMIT_S = 10.0
 SEND_LIMIT_S = 20.0
@@ -88,9 +89,7 @@ class RemoteBus:
     async def close(self) -> None:
         if self._task is None:
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_LIMIT_S):
-                await self._idle.wait()
+        await wait_within(self._idle, CLOSE_LIMIT_S)
         self._is_closing = True
         await _cancel([self._task], every_s=1.0)
         self._task = None

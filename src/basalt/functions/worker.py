@@ -2,7 +2,6 @@
 socket."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import resource
@@ -16,6 +15,7 @@ from basalt.functions.frames import Channel, Ready, ToWorker, to_worker
 from basalt.functions.loading import Loaded, describe_boot_error, load_function
 from basalt.functions.output import Tagged
 from basalt.functions.runtime import Runtime, WorkerConfig
+from basalt.waiting import wait_within
 
 __all__ = ["WorkerConfig", "run_worker"]
 
@@ -64,9 +64,7 @@ async def _serve(config: WorkerConfig, connection: socket.socket) -> None:
         await calls.stop()
         await runtime.close()
     transport.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(1):  # what was written leaves first
-            await lost.wait()
+    await wait_within(lost, 1)  # what was written leaves first
 
 
 def _part_with(connection_fd: int) -> None:

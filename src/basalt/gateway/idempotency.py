@@ -6,7 +6,6 @@ known whether the work took place, because a gateway died over it, a repetition 
 """
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from basalt.errors import BasaltError
 from basalt.gateway.idempotency_key import hash_key, hash_request, parse_idempotency_key
 from basalt.http import KeyedWrite, Request, Response
 from basalt.kv import IdempotencyKeys, KeptAnswer
+from basalt.waiting import wait_within
 
 HEADER = "idempotency-key"
 REPLAYED = (b"idempotency-replayed", b"true")
@@ -146,9 +146,7 @@ class Idempotency:
         if done is None:
             await asyncio.sleep(limit_s)
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(MOST_PAUSE_S):
-                await done.wait()
+        await wait_within(done, MOST_PAUSE_S)
 
     # The work
 

@@ -11,9 +11,10 @@ from basalt.jobs.frontier import Pace
 from basalt.jobs.outcome import plan_after_loss
 from basalt.jobs.performing import Held, Performer
 from basalt.jobs.settlement import Settled, Settler
-from basalt.jobs.signals import Signals, wait_for
+from basalt.jobs.signals import Signals
 from basalt.jobs.upkeep import Upkeep
 from basalt.postgres import LanesUnavailable, PostgresError
+from basalt.waiting import wait_within
 
 KEEP_EVERY_S = 0.25
 GRACE_S = 5.0  # after an outage everybody first renews, then judges who is gone
@@ -70,7 +71,7 @@ class Keeper:
             else:
                 longest_s = KEEP_EVERY_S if self._is_busy() else self._poll_s
                 wait_s = longest_s if next_in_s is None else min(next_in_s, longest_s)
-                await wait_for(signals.schedule, max(wait_s, 0.001))
+                await wait_within(signals.schedule, max(wait_s, 0.001))
 
     async def keep_leases(self) -> None:
         """For ever: renew the leases of what runs long, write down its progress, stop what is not ours or not wanted

@@ -14,10 +14,11 @@ from basalt.jobs.frontier import Pace
 from basalt.jobs.outcome import GivenBack
 from basalt.jobs.performing import Performer
 from basalt.jobs.settlement import Settled, Settler
-from basalt.jobs.signals import Signals, wait_for
+from basalt.jobs.signals import Signals
 from basalt.jobs.upkeep import Upkeep
 from basalt.jobs.wakeup import Wakeup
 from basalt.postgres import LanesUnavailable, PostgresError
+from basalt.waiting import wait_within
 
 SWEEP_LEAST_S = 0.05
 SWEEP_BEHIND_S = 0.01  # the ordinary look goes first
@@ -58,6 +59,7 @@ class Lookout:
         self._limit_turn = False
         self._reload_at = 0.0
         self._is_unsure = False
+        self._look_turn = asyncio.Lock()  # what a look may still claim is in nobody's count of free slots
         self._reserved = 0
         self._sweep_ended = asyncio.Event()
         self._sweep_ended.set()
@@ -86,8 +88,7 @@ class Lookout:
         pauses = Pauses()
         eager: list[float] = []
         while not signals.is_stopping:
-            free = self._free()
-            if free <= 0:
+            if self._free() <= 0:
                 await self._wait_for_room()
                 continue
             signals.news.clear()
@@ -95,7 +96,9 @@ class Lookout:
                 if self._is_unsure:
                     await self._adopt()
                     continue
-                found = await self._look(free)
+                async with self._look_turn:
+                    free = self._free()
+                    found = await self._look(free)
                 has_new_queue = found < free and await self._reload_queues()
             except (LanesUnavailable, PostgresError) as error:
                 if not is_transient(error):
@@ -124,12 +127,12 @@ class Lookout:
         now = asyncio.get_running_loop().time()
         if self.is_busy():
             await self._wakeup.want(wanted=False)
-            await wait_for(self._signals.news, LOOK_EVERY_S)
+            await wait_within(self._signals.news, LOOK_EVERY_S)
         elif not await self._wakeup.want(wanted=True):  # else look again: who came before has told nobody
             limit_s = eager.pop(0) if eager else self._poll_s
             next_looks = [at for at in (*self._next_looks.values(), self._reload_at) if at > now]
             limit_s = min([limit_s, *[at - now for at in next_looks]])
-            await wait_for(self._signals.news, limit_s)
+            await wait_within(self._signals.news, limit_s)
 
     async def _look(self, free: int) -> int:
         """One look at all queues; how many jobs were found and started."""
@@ -195,18 +198,22 @@ class Lookout:
         loop = asyncio.get_running_loop()
         pace = Pace(least_s=SWEEP_LEAST_S)
         while not signals.is_stopping:
-            await wait_for(signals.activity, self._poll_s)
+            await wait_within(signals.activity, self._poll_s)
             await asyncio.sleep(max(SWEEP_BEHIND_S, pace.due_at - loop.time()))
             signals.activity.clear()
-            free = self._free()
-            if not signals.is_stopping and not self._is_unsure and free > 0:
+            async with self._look_turn:
+                limit = -(-self._free() // 4)
+                may_sweep = limit > 0 and not signals.is_stopping and not self._is_unsure
+                if may_sweep:
+                    self._reserved = limit
+                    self._sweep_ended.clear()
+            if may_sweep:
                 started = loop.time()
-                await self._sweep(max(1, free // 4))
+                await self._sweep(limit)
                 pace.note(started, took_s=loop.time() - started)
 
     async def _sweep(self, limit: int) -> None:
-        self._reserved = limit
-        self._sweep_ended.clear()
+        """With `limit` slots reserved."""
         try:
             found = await self._look_at_free(limit, from_start=True)
             if found < limit:

@@ -34,9 +34,9 @@ with gone as (
         and j.attempt = ($3::jsonb -> j.id::text ->> 'attempt')::integer
     returning j.*, $3::jsonb -> j.id::text as outcome)
 insert into basalt.finished_jobs (id, queue, name, state, attempt, key, request_id, result, created_at, keep_until)
-select g.id, g.queue, g.name, g.outcome ->> 'state', g.attempt, g.key, g.request_id, nullif(g.outcome -> 'result',
-'null'),
-    g.created_at, now() + make_interval(secs => (g.outcome ->> 'keep_s')::double precision)
+select g.id, g.queue, g.name, g.outcome ->> 'state', g.attempt, g.key, g.request_id,
+    nullif(g.outcome -> 'result', 'null'), g.created_at,
+    now() + make_interval(secs => (g.outcome ->> 'keep_s')::double precision)
 from gone as g
 """
 RETRY_JOBS = """

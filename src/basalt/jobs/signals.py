@@ -1,7 +1,6 @@
 """What the loops of one engine tell each other."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,12 +43,3 @@ class Signals:
         self.is_stopping = True
         for event in (self.news, self.schedule, self.activity, self.room):
             event.set()
-
-
-async def wait_for(event: asyncio.Event, limit_s: float) -> None:
-    """Until it is set, or the time is up."""
-    if event.is_set():
-        return
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await event.wait()

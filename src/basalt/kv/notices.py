@@ -2,13 +2,13 @@
 on; while there is none, looking again after a pause has to do."""
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from basalt import observe
 from basalt.kv.engine import Engine
+from basalt.waiting import wait_within
 
 LISTEN_LIMIT_S = 1.0  # of a wait for the connection, before it goes on without
 LEAST_BACK_OFF_S = 0.1
@@ -30,9 +30,7 @@ class Notices:
         try:
             if self._task is None:
                 self._task = asyncio.create_task(self._stay_listening())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LISTEN_LIMIT_S):
-                    await self._listening.wait()
+            await wait_within(self._listening, LISTEN_LIMIT_S)
             yield told
         finally:
             self._waiting[key].discard(told)

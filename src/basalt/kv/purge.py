@@ -1,7 +1,6 @@
 """Removes what has expired: cached values in the database, whichever engine the cache has, and idempotency keys."""
 
 import asyncio
-import contextlib
 
 from basalt import observe
 from basalt.config import Settings
@@ -9,6 +8,7 @@ from basalt.errors import BasaltError
 from basalt.kv.idempotency_keys import IdempotencyKeys
 from basalt.kv.postgres import PostgresEngine
 from basalt.postgres import DatabaseAccess, PostgresError
+from basalt.waiting import wait_within
 
 
 class ExpiryPurger:
@@ -23,9 +23,7 @@ class ExpiryPurger:
     async def run(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             await self._purge()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_s):
-                    await stopping.wait()
+            await wait_within(stopping, self._interval_s)
 
     async def _purge(self) -> None:
         """By connections of its own that end with it: it is minutes until the next time."""

@@ -7,7 +7,6 @@ given up nor one that began before a `delete` leaves anything behind.
 """
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,6 +16,7 @@ from basalt.errors import BasaltError
 from basalt.kv.engine import Claim, Engine
 from basalt.kv.entries import check_key, check_ttl, decode_value, encode_value
 from basalt.kv.notices import Notices
+from basalt.waiting import wait_within
 
 LEASE_S = 10.0
 POLL_S = 1.0  # those who wait look again, should they not be told
@@ -124,9 +124,7 @@ class SharedCache:
                 left_s = _left_s(deadline)
                 if not left_s:
                     raise _waited_too_long(limit_s)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(left_s, max(claim.left_s, 0.0) + 0.001, POLL_S)):
-                        await told.wait()
+                await wait_within(told, min(left_s, max(claim.left_s, 0.0) + 0.001, POLL_S))
 
     async def _compute(self, key: str, holder: str, compute: Compute, limit_s: float) -> bytes:
         renewal = asyncio.create_task(self._renew(key, holder))

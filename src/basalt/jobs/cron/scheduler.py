@@ -29,6 +29,7 @@ from basalt.jobs.cron.configured import ensure_function_schedules
 from basalt.jobs.cron.logins import drop_idle_logins
 from basalt.jobs.cron.session import Session, open_session
 from basalt.postgres import DatabaseAccess
+from basalt.waiting import wait_within
 
 POLL_S = 1.0  # how long a change may stay unseen whose notification was lost
 AHEAD_S = 1.5
@@ -59,10 +60,10 @@ class CronScheduler:
             except* LOST as group:
                 reason = str(next(_leaves(group))).strip()
                 observe.event("cron_waits_for_database", level="warning", reason=reason)
-                await _wait(stopping, BACK_OFF_S)
+                await wait_within(stopping, BACK_OFF_S)
             except* (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
                 observe.event("cron_schedules_gone")  # drop extension pg_cron
-                await _wait(stopping, BACK_OFF_S)
+                await wait_within(stopping, BACK_OFF_S)
 
 
 class _Shift:
@@ -92,11 +93,11 @@ class _Shift:
                 while not self._stopping.is_set():
                     self._woken.clear()
                     pause_s = await self._turn(group)
-                    await _wait(self._woken, pause_s)
+                    await wait_within(self._woken, pause_s)
             while self._runs:
                 self._woken.clear()
                 await self._cancel_removed()
-                await _wait(self._woken, POLL_S)
+                await wait_within(self._woken, POLL_S)
             for watcher in watchers:
                 watcher.cancel()
 
@@ -115,7 +116,7 @@ class _Shift:
             if exists and not is_told:
                 is_told = True
                 observe.event("cron_left_to_server", level="warning", reason="the server has pg_cron itself")
-            await _wait(self._woken, POLL_S)
+            await wait_within(self._woken, POLL_S)
         return False
 
     async def _turn(self, group: asyncio.TaskGroup) -> float:
@@ -194,12 +195,6 @@ def _seconds_to_next(board: Board) -> float:
     if not ticks:
         return POLL_S
     return min((min(ticks) - board.now).total_seconds() + MARGIN_S, POLL_S)
-
-
-async def _wait(event: asyncio.Event, limit_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await event.wait()
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

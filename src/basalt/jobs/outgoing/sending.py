@@ -2,7 +2,6 @@
 one that looks after the rest. A database that is away is waited for by each of them."""
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -22,6 +21,7 @@ from basalt.jobs.outgoing.settling import BATCH, Ended, Settlement
 from basalt.jobs.outgoing.upkeep import Upkeep
 from basalt.jobs.outgoing.verdict import GivenUp, judge
 from basalt.jobs.outgoing.wakeup import Wakeup
+from basalt.waiting import wait_within
 
 # Claims follow each other no faster: what comes in the meantime is claimed together.
 PACE_S = 0.01
@@ -79,7 +79,7 @@ class Sending:
             for request in claimed:
                 group.create_task(self._send(request))
             if claimed:
-                await _wait_within(stopping, PACE_S)
+                await wait_within(stopping, PACE_S)
             elif self._is_held_up or not await _through_outages(self._wakeup.want, stopping):
                 await self._wakeup.wait(stopping)
 
@@ -190,15 +190,6 @@ async def _through_outages(
             observe.event(
                 "outgoing_database_away", level="warning", reason=str(error).strip(), again_in_s=back_off_s
             )
-        await _wait_within(stopping, back_off_s)
+        await wait_within(stopping or asyncio.Event(), back_off_s)
         back_off_s = min(back_off_s * 2, LONGEST_BACK_OFF_S)
     return None
-
-
-async def _wait_within(stopping: asyncio.Event | None, limit_s: float) -> None:
-    if stopping is None:
-        await asyncio.sleep(limit_s)
-        return
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await stopping.wait()

@@ -17,6 +17,7 @@ import msgspec
 
 from basalt import observe
 from basalt.storage.images.job import ENCODER, Rendered
+from basalt.waiting import wait_within
 
 SWEEP_EVERY_S: Final = 600.0
 FILL: Final = 0.9  # of the space, after making room
@@ -76,9 +77,7 @@ class ImageCache:
                 self._held_bytes = await asyncio.to_thread(make_room, self._folder, self._limit_bytes)
             except OSError as error:
                 observe.event("images_not_swept", level="warning", error=error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_EVERY_S):
-                    await self._is_full.wait()
+            await wait_within(self._is_full, SWEEP_EVERY_S)
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / key
