@@ -15,6 +15,7 @@ import pytest
 from tests.server import Server
 from tests.storage.engines import ObjectStore, running_object_store
 from tests.storage.s3 import s3_client, service_credentials
+from tests.storage.tus import wait_for
 
 MakeBucket = Callable[..., str]
 NUMBERS = count(1)
@@ -63,8 +64,14 @@ def without_uploads(depot: Server, rows: psycopg.Connection) -> Iterator[None]:
     """What a test leaves half uploaded is taken away after it."""
     yield
     rows.execute("delete from basalt.resumable_uploads")
-    for folder in (depot.project_dir / ".basalt" / "storage" / "uploads").iterdir():
-        shutil.rmtree(folder)
+    wait_for(lambda: is_emptied(depot.project_dir / ".basalt" / "storage" / "uploads"))
+
+
+def is_emptied(folder: Path) -> bool:
+    """Whether nothing was left to take away, or came meanwhile: the server may just be writing its last bytes."""
+    for inner in folder.iterdir():
+        shutil.rmtree(inner, ignore_errors=True)
+    return not any(folder.iterdir())
 
 
 def storage_client(server: Server, token: str) -> httpx2.Client:
