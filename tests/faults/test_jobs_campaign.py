@@ -1,7 +1,10 @@
-"""Long: many kills of everything at random under load, and a snapshot held over hundreds of thousands of jobs."""
+"""Long: many kills of everything at random under load, how soon the work is as quick as before, and a snapshot held
+over hundreds of thousands of jobs."""
 
 import asyncio
+import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +13,15 @@ import psycopg
 import pytest
 
 from basalt.jobs import Job
-from basalt.postgres import DatabaseAccess
-from tests.faults.test_jobs_faults import working
+from basalt.postgres import DatabaseAccess, PrivateCluster, apply_bootstrap
+from tests.faults.test_jobs_faults import own_cluster, working  # noqa: F401  a fixture
 from tests.jobs.engines import connected, eventually, running_engine
 
 KILLS = 40
 HELD_JOBS = 200_000
 BATCH = 2_000
+BACKLOG = 100_000
+BACK_WITHIN_S = 5.0
 TERMINATE = (
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'basalt/jobs%'"
 )
@@ -50,6 +55,43 @@ async def test_nothing_is_lost_while_workers_and_connections_are_killed_at_rando
         assert await sql.value("select count(*) - count(distinct (job_id, attempt)) from public.effects") == 0
         twice = await sql.value("select count(*) - count(distinct job_id) from public.effects")
         assert twice <= workers.deaths * 16 * 2
+
+
+@pytest.mark.req("P10")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fault", ["backends terminated", "server killed"])
+async def test_the_work_is_as_quick_as_before_within_five_seconds(
+    own_cluster: PrivateCluster,  # noqa: F811
+    fault: str,
+) -> None:
+    access = await asyncio.to_thread(own_cluster.ensure)
+    await asyncio.to_thread(apply_bootstrap, access)
+    ended: list[float] = []
+
+    async def work(job: Job) -> None:
+        ended.append(time.monotonic())
+
+    def count(since: float, seconds: float) -> int:
+        return sum(since <= at < since + seconds for at in ended)
+
+    async with connected(access) as sql:
+        await sql.rows("select basalt.enqueue('t.work') from generate_series(1, %s)", BACKLOG)
+    async with running_engine(access, {"t.work": work}):
+        await eventually(lambda: len(ended) > 2_000)
+        began_at = time.monotonic()
+        await asyncio.sleep(1)
+        before = count(began_at, 1)
+        if fault == "server killed":
+            postmaster = int((own_cluster.data_dir / "postmaster.pid").read_text().split()[0])
+            os.kill(postmaster, signal.SIGKILL)
+            await asyncio.to_thread(own_cluster.ensure)
+        else:
+            async with connected(access, "supabase_admin") as owner:
+                await owner.rows(TERMINATE)
+        back_at = time.monotonic()
+        await asyncio.sleep(BACK_WITHIN_S + 1)
+    quickest = max(count(back_at + tenth / 10, 1) for tenth in range(int(BACK_WITHIN_S * 10)))
+    assert quickest >= before / 2, f"{before} a second before, {quickest} after"
 
 
 @pytest.fixture
