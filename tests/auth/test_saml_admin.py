@@ -422,6 +422,7 @@ async def test_metadata_are_not_fetched_from_inside(
             "auth.saml.private_key_next: must be",
         ),
     ],
+    ids=["no key", "a letter", "Base64 of something else", "the next one"],
 )
 def test_a_key_that_cannot_be_used_is_told_at_start(base_settings: Settings, line: str, reason: str) -> None:
     config = base_settings.project_dir / "supabase" / "config.toml"

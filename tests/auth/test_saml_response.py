@@ -255,7 +255,10 @@ def test_other_encodings_hide_nothing(encoding: str) -> None:
         b"<r/>",
         b"<a><b></a>",
         f'<samlp:Response xmlns:samlp="{SAMLP}"/>'.encode(),
-        f'<samlp:Response xmlns:samlp="{SAMLP}" Version="2.0" ID="_a" IssueInstant="{moment()}"/>'.encode(),
+        pytest.param(
+            f'<samlp:Response xmlns:samlp="{SAMLP}" Version="2.0" ID="_a" IssueInstant="{moment()}"/>'.encode(),
+            id="nothing in it",
+        ),
         b"<r>&undefined;</r>",
         b"<a>" * 5000,
         b"\xef\xbb\xbf\xff",
