@@ -208,8 +208,8 @@ async def test_jobs_wait_for_their_time(database: DatabaseAccess) -> None:
     async with connected(database) as sql, running_engine(database, {"a.do": handler}):
         await sql.rows("select basalt.enqueue('a.do', '1', delay => '1 hour')")
         await sql.rows("select basalt.enqueue('a.do', '2', run_at => now() + interval '1 hour')")
-        await sql.rows("select basalt.enqueue('a.do', '3', delay => '300 ms')")
         started = time.monotonic()
+        await sql.rows("select basalt.enqueue('a.do', '3', delay => '300 ms')")
         await eventually(lambda: handler.payloads == [3])
         assert time.monotonic() - started > 0.25
         assert await sql.value("select count(*) from basalt.jobs where state = 'scheduled'") == 2
