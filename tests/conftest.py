@@ -12,6 +12,7 @@ import pytest
 from psycopg import sql
 
 from basalt.postgres import DatabaseAccess, PrivateCluster, apply_bootstrap
+from tests.memory import memory_folder
 from tests.ports import free_port
 from tests.server import Server, copy_project, running_server
 
@@ -109,7 +110,7 @@ def shared_server(item: pytest.Item) -> str | None:
 @pytest.fixture(scope="session")
 def cluster_dir() -> Iterator[Path]:
     """A folder that the server's own user can enter, unlike pytest's, when the tests run as root."""
-    folder = Path(tempfile.mkdtemp(prefix="basalt-tests-"))
+    folder = Path(tempfile.mkdtemp(prefix="basalt-tests-", dir=memory_folder()))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
