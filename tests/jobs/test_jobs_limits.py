@@ -44,7 +44,7 @@ async def test_a_queue_starts_no_more_in_a_second_than_it_may_over_all_workers(
     async def note(job: Job) -> None:
         starts.append(time.monotonic())
 
-    config = "[basalt.queues.slow]\nrate_per = 20\n"
+    config = "[basalt.queues.slow]\nrate_per_s = 20\n"
     async with connected(database) as sql, AsyncExitStack() as stack:
         await sql.rows("select basalt.enqueue('a.do', queue => 'slow') from generate_series(1, 30)")
         for _ in range(2):
@@ -82,7 +82,7 @@ async def test_many_workers_perform_each_job_once(database: DatabaseAccess) -> N
 @pytest.mark.req("P10")
 async def test_the_settings_of_queues_reach_the_database(database: DatabaseAccess) -> None:
     load = "select concurrency, rate_per_s, max_depth, keep_finished_s from basalt.queues where name = 'mail'"
-    config = "[basalt.queues.mail]\nconcurrency = 3\nrate_per = 0.5\nmax_depth = 9\nkeep_finished = 7\n"
+    config = "[basalt.queues.mail]\nconcurrency = 3\nrate_per_s = 0.5\nmax_depth = 9\nkeep_finished = 7\n"
     async with connected(database) as sql:
         async with running_engine(database, {}, config):
             await sql.becomes(1, f"select count(*) from ({load}) as q")

@@ -34,6 +34,7 @@ from basalt.config.auth_settings import (
     Web3Settings,
     WebAuthnSettings,
 )
+from basalt.config.backup_settings import BackupSettings, BackupStoreSettings
 from basalt.config.bus_settings import BusSettings
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.cron_line import CronLine, FieldLine, IntervalLine, StartLine, parse_cron_line
@@ -47,7 +48,32 @@ from basalt.config.engine_settings import (
     WorkerSettings,
 )
 from basalt.config.hooks import HttpHook, PostgresHook, parse_hook
+from basalt.config.limit_settings import RateLimitRuleSettings, RateLimitSettings
 from basalt.config.load import load_settings, load_standalone_settings
+from basalt.config.notify_checks import MAIL_PROVIDERS, find_configured, has_server
+from basalt.config.notify_settings import (
+    ApnsSettings,
+    ExpoSettings,
+    FcmSettings,
+    MixpanelSettings,
+    NotifySettings,
+    OneSignalSettings,
+    ProviderSettings,
+    ResendSettings,
+    SendGridSettings,
+    SmtpMailSettings,
+    TwilioMessageSettings,
+    WebPushSettings,
+)
+from basalt.config.operation_settings import (
+    ALERT_RULE_NAMES,
+    AlertRuleSettings,
+    AlertRulesSettings,
+    AlertSettings,
+    PrivacySettings,
+    PrivacyTableSettings,
+    RetentionSettings,
+)
 from basalt.config.postgrest import (
     DATABASE_SETTINGS,
     LEAST_SECRET_BYTES,
@@ -58,13 +84,13 @@ from basalt.config.postgrest import (
 from basalt.config.realtime_settings import RealtimeServiceSettings, RealtimeSettings
 from basalt.config.role_path import NOTHING, RolePath, parse_role_path
 from basalt.config.saml import parse_saml_key
+from basalt.config.secret_places import find_literal_secrets
 from basalt.config.server_address import ServerAddress, parse_proxy_uri
 from basalt.config.settings import (
     ApiSettings,
     BasaltSettings,
     DbSettings,
     FunctionSettings,
-    RateLimitSettings,
     RestSettings,
     SecretsSettings,
     Settings,
@@ -78,14 +104,29 @@ from basalt.config.storage_settings import (
     StorageSettings,
     UploadHookSettings,
 )
+from basalt.config.telemetry_settings import (
+    AxiomSettings,
+    MetricsSettings,
+    OtlpSettings,
+    TelemetrySettings,
+)
 
 __all__ = [
+    "ALERT_RULE_NAMES",
     "DATABASE_SETTINGS",
     "LEAST_SECRET_BYTES",
+    "MAIL_PROVIDERS",
     "NOTHING",
+    "AlertRuleSettings",
+    "AlertRulesSettings",
+    "AlertSettings",
     "ApiSettings",
+    "ApnsSettings",
     "AuthRateLimitSettings",
     "AuthSettings",
+    "AxiomSettings",
+    "BackupSettings",
+    "BackupStoreSettings",
     "BasaltSettings",
     "BreachedPasswordSettings",
     "BucketSettings",
@@ -98,8 +139,10 @@ __all__ = [
     "CustomProviderSettings",
     "DbSettings",
     "EmailSettings",
+    "ExpoSettings",
     "ExternalProviderSettings",
     "FactorTypeSettings",
+    "FcmSettings",
     "FieldLine",
     "FunctionSettings",
     "HookSettings",
@@ -110,31 +153,46 @@ __all__ = [
     "IntervalLine",
     "MailTemplateSettings",
     "MessageBirdSettings",
+    "MetricsSettings",
     "MfaSettings",
+    "MixpanelSettings",
     "NotificationSettings",
+    "NotifySettings",
     "OAuthServerSettings",
     "ObjectStoreSettings",
+    "OneSignalSettings",
+    "OtlpSettings",
     "PasskeySettings",
     "PhoneFactorSettings",
     "PostgresHook",
+    "PrivacySettings",
+    "PrivacyTableSettings",
     "Problem",
+    "ProviderSettings",
     "QueueSettings",
+    "RateLimitRuleSettings",
     "RateLimitSettings",
     "RealtimeServiceSettings",
     "RealtimeSettings",
+    "ResendSettings",
     "RestSettings",
+    "RetentionSettings",
     "RolePath",
     "SamlSettings",
     "SecretsSettings",
+    "SendGridSettings",
     "ServerAddress",
     "SessionSettings",
     "Settings",
     "SmsSettings",
+    "SmtpMailSettings",
     "SmtpSettings",
     "StartLine",
     "StorageServiceSettings",
     "StorageSettings",
+    "TelemetrySettings",
     "TextLocalSettings",
+    "TwilioMessageSettings",
     "TwilioSettings",
     "TwilioVerifySettings",
     "UploadHookSettings",
@@ -142,8 +200,12 @@ __all__ = [
     "WalletSettings",
     "Web3Settings",
     "WebAuthnSettings",
+    "WebPushSettings",
     "WebhookSettings",
     "WorkerSettings",
+    "find_configured",
+    "find_literal_secrets",
+    "has_server",
     "load_settings",
     "load_standalone_settings",
     "override_rest_settings",

@@ -14,11 +14,17 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from basalt.config.auth_settings import AuthSettings
+from basalt.config.backup_settings import find_backup_problems
 from basalt.config.config_error import ConfigError, Problem
 from basalt.config.dotenv import read_dotenv
 from basalt.config.function_checks import find_function_problems
 from basalt.config.hooks import find_hook_problems
 from basalt.config.idle_keys import is_idle_key
+from basalt.config.limit_settings import find_limit_problems, find_proxy_problems
+from basalt.config.notify_checks import find_notify_problems, idle_sections
+from basalt.config.notify_files import read_key_files
+from basalt.config.notify_settings import NotifySettings
+from basalt.config.operation_checks import find_operation_problems
 from basalt.config.postgrest import (
     Variables,
     complete_rest_settings,
@@ -28,7 +34,7 @@ from basalt.config.postgrest import (
 )
 from basalt.config.realtime_settings import RealtimeServiceSettings
 from basalt.config.saml import find_saml_problems
-from basalt.config.setting import check_bounds, section_of_mapping
+from basalt.config.setting import check_bounds, is_duration, key_of, section_of_mapping
 from basalt.config.settings import (
     ApiSettings,
     BasaltSettings,
@@ -40,6 +46,7 @@ from basalt.config.settings import (
 )
 from basalt.config.storage_checks import find_storage_problems
 from basalt.config.storage_settings import StorageServiceSettings
+from basalt.config.telemetry_settings import find_telemetry_problems
 from basalt.config.units import parse_duration_s, parse_size_bytes
 
 STANDALONE_PORT = 3000  # PostgREST's
@@ -52,6 +59,7 @@ SECTIONS: Mapping[str, type] = {
     "realtime": RealtimeServiceSettings,
     "storage": StorageServiceSettings,
     "edge_runtime": EdgeRuntimeSettings,
+    "notify": NotifySettings,
     "basalt": BasaltSettings,
 }
 
@@ -62,6 +70,7 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
     path = project_dir / "supabase" / "config.toml"
     reader = _Reader(path, {**_read_dotenv_files(project_dir), **environ})
     tree = reader.read_file()
+    reader.idle = idle_sections(reader.find_text("notify.environment", tree) or NotifySettings.environment)
     sections = {name: reader.build(kind, tree.pop(name, {}), name) for name, kind in SECTIONS.items()}
     functions = reader.build_named(FunctionSettings, tree.pop("functions", {}), "functions")
     project_id = reader.value(str, tree.pop("project_id", project_dir.name), "project_id")
@@ -71,6 +80,23 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
         reader.fail(f"auth.saml.{key}", reason)
     for key, reason in find_storage_problems(sections["basalt"].storage):
         reader.fail(f"basalt.storage.{key}", reason)
+    for key, reason in find_notify_problems(sections["notify"], sections["auth"].email.smtp):
+        reader.fail(f"notify.{key}", reason)
+    sections["notify"] = read_key_files(
+        sections["notify"], path.parent, lambda key, reason: reader.fail(f"notify.{key}", reason)
+    )
+    own = sections["basalt"]
+    for key, reason in find_operation_problems(own.alerts, own.privacy, own.retention):
+        reader.fail(f"basalt.{key}", reason)
+    for key, reason in find_telemetry_problems(sections["basalt"].telemetry):
+        reader.fail(f"basalt.telemetry.{key}", reason)
+    basalt = sections["basalt"]
+    for key, reason in find_limit_problems(basalt.rate_limit, other_url=basalt.cache.url):
+        reader.fail(f"basalt.rate_limit.{key}", reason)
+    for key, reason in find_proxy_problems(basalt.trusted_proxies):
+        reader.fail(f"basalt.{key}", reason)
+    for key, reason in find_backup_problems(sections["basalt"].backup):
+        reader.fail(f"basalt.backup.{key}", reason)
     for key, reason in find_function_problems(functions):
         reader.fail(f"functions.{key}", reason)
     sections["basalt"] = reader.complete(sections["basalt"], sections["api"])
@@ -115,6 +141,7 @@ def load_standalone_settings(environ: Mapping[str, str]) -> Settings:
         realtime=RealtimeServiceSettings(enabled=False),
         storage=StorageServiceSettings(enabled=False),
         edge_runtime=EdgeRuntimeSettings(enabled=False),
+        notify=NotifySettings(),
         functions={},
         basalt=basalt,
         unknown_keys=reader.variables.unknown,
@@ -140,6 +167,7 @@ class _Reader:
         self.variables: Variables = read_variables(environ)
         self.problems: list[Problem] = list(self.variables.problems)
         self.unread: list[str] = []
+        self.idle: tuple[str, ...] = ()
 
     def read_file(self) -> dict[str, Any]:
         try:
@@ -149,6 +177,17 @@ class _Reader:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
             raise ConfigError([Problem(str(self.path), "", str(exc))]) from exc
 
+    def find_text(self, path: str, tree: Mapping[str, Any]) -> str | None:
+        """A text that decides how the rest is read; None where there is none, or another kind of value."""
+        value: Any = tree
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        given = self._from_environment(path)
+        if given is None and isinstance(value, str):
+            reference = ENV_REFERENCE.fullmatch(value)
+            given = self.environ.get(reference[1]) if reference else value
+        return given
+
     def build(self, kind: type, table: Any, prefix: str) -> Any:
         """A dataclass of settings from its TOML table and the environment."""
         if not isinstance(table, dict):
@@ -157,10 +196,11 @@ class _Reader:
         types = get_type_hints(kind)
         values: dict[str, Any] = {}
         rest = dict(table)
-        is_off = rest.get("enabled") is False  # then nobody needs the variables that it names
+        # Then nobody needs the variables that it names.
+        is_off = rest.get("enabled") is False or f"{prefix}.".startswith(self.idle)
         for spec in fields(kind):
             hint = types[spec.name]
-            key = spec.metadata.get("key") or re.sub("_(s|bytes)$", "", spec.name)
+            key = key_of(spec)
             path = f"{prefix}.{key}"
             if is_dataclass(hint):
                 values[spec.name] = self.build(hint, rest.pop(key, {}), path)  # type: ignore[arg-type]
@@ -292,7 +332,7 @@ def _convert(hint: Any, raw: Any, unit: str) -> Any:
         if not isinstance(raw, dict) or not all(isinstance(item, str) for item in raw.values()):
             raise ValueError(f"expected a table of strings, found {_describe(raw)}")
         return raw
-    if unit.endswith("_s"):
+    if is_duration(unit):
         return hint(parse_duration_s(raw))
     if unit.endswith("_bytes"):
         return parse_size_bytes(raw)

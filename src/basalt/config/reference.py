@@ -1,14 +1,13 @@
 """The settings as a page of documentation: `python -m basalt.config.reference >
 docs/reference/settings.md`."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from basalt.config.load import SECTIONS
 from basalt.config.postgrest import ALIASES, DATABASE_SETTINGS, IDLE_VARIABLES, PARSERS
-from basalt.config.setting import section_of_mapping
+from basalt.config.setting import is_duration, key_of, section_of_mapping
 from basalt.config.settings import FunctionSettings
 
 INTRODUCTION = """\
@@ -74,7 +73,7 @@ def _nested(hint: Any) -> Any:
 
 
 def _render_row(spec: "Field[Any]", hint: Any) -> str:
-    key = spec.metadata["key"] or re.sub("_(s|bytes)$", "", spec.name)
+    key = key_of(spec)
     meaning = spec.metadata["doc"]
     if get_origin(hint) is Literal:
         meaning += f" One of {', '.join(f'`{option!r}`' for option in get_args(hint))}."
@@ -106,7 +105,7 @@ def _render_default(spec: "Field[Any]") -> str:
         return f"`{str(default).lower()}`"
     if isinstance(default, tuple):
         return "`[" + ", ".join(f'"{item}"' for item in default) + "]`"
-    if spec.name.endswith("_s") and isinstance(default, float):
+    if is_duration(spec.name) and isinstance(default, float):
         return f"`{default:g}` s"
     return f'`"{default}"`' if isinstance(default, str) else f"`{default}`"
 

@@ -1,7 +1,8 @@
 """How a setting is described: a dataclass field with its default, its sentence and its bounds."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import field, is_dataclass
+from dataclasses import Field, field, is_dataclass
 from typing import Any, get_args, get_origin
 
 
@@ -20,6 +21,15 @@ def setting(
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata, repr=not is_secret)
     return field(default=default, metadata=metadata, repr=not is_secret)
+
+
+def key_of(spec: "Field[Any]") -> str:
+    """The TOML key of a setting: its name without the unit, which a rate keeps (`rate_per_s`)."""
+    return str(spec.metadata.get("key") or re.sub("(?<!_per)_(s|bytes)$", "", spec.name))
+
+
+def is_duration(name: str) -> bool:
+    return name.endswith("_s") and not name.endswith("_per_s")
 
 
 def check_bounds(value: object, bounds: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from basalt.config.auth_settings import AuthSettings
+from basalt.config.backup_settings import BackupSettings
 from basalt.config.bus_settings import BusSettings
 from basalt.config.engine_settings import (
     CacheSettings,
@@ -20,9 +21,13 @@ from basalt.config.engine_settings import (
     WebhookSettings,
     WorkerSettings,
 )
+from basalt.config.limit_settings import RateLimitSettings
+from basalt.config.notify_settings import NotifySettings
+from basalt.config.operation_settings import AlertSettings, PrivacySettings, RetentionSettings
 from basalt.config.realtime_settings import RealtimeServiceSettings, RealtimeSettings
 from basalt.config.setting import section, setting
 from basalt.config.storage_settings import StorageServiceSettings, StorageSettings
+from basalt.config.telemetry_settings import TelemetrySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,17 +126,6 @@ class FunctionSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RateLimitSettings:
-    enabled: bool = setting(
-        True, "Limit requests; loopback addresses are exempt unless a client address header is set."
-    )
-    anonymous_per_minute: int = setting(
-        60, "Requests a minute and address without a user's token or a secret key; 0 is no limit.", low=0
-    )
-    user_per_minute: int = setting(0, "Requests a minute and user; 0 is no limit.", low=0)
-
-
-@dataclass(frozen=True, kw_only=True)
 class RestSettings:
     """PostgREST's configuration under its own names (with underscores), from `PGRST_…` variables as well; the
     exposed schemas, the search path and the most rows come from `[api]` when they are not set here."""
@@ -213,7 +207,14 @@ class BasaltSettings:
     lane_depth: int = setting(32, "Requests in flight on one of them.", low=1, high=1000)
     queue_timeout_s: float = setting(10.0, "Longest wait of a request for a place on a lane.", low=0.1)
     client_address_header: str | None = setting(
-        None, "Header with the client's address, set by a trusted proxy."
+        None,
+        "Header with the client's address, set by a trusted proxy, read from the right; with `trusted_proxies` "
+        "`X-Forwarded-For`. `Forwarded` is read by RFC 7239.",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Addresses and networks of the proxies in front, such as `10.0.0.0/8`. Only they may name the client, and they "
+        "are passed over when its address is looked for; without them whoever connects is taken for the proxy.",
     )
     require_api_key: bool = setting(False, "Refuse requests without an API key.")
     log_level: Literal["debug", "info", "warning", "error"] = setting(
@@ -235,6 +236,20 @@ class BasaltSettings:
     cache: CacheSettings = section(CacheSettings)
     idempotency: IdempotencySettings = section(IdempotencySettings)
     secrets: SecretsSettings = section(SecretsSettings)
+    alerts: AlertSettings = section(AlertSettings)
+    privacy: PrivacySettings = section(PrivacySettings)
+    retention: Mapping[str, RetentionSettings] = setting(
+        {}, "Policies by name that delete, move or mark old rows by a schedule."
+    )
+    telemetry: TelemetrySettings = section(TelemetrySettings)
+
+    @property
+    def address_header(self) -> str | None:
+        """The header that names the client, in lower case; None where nobody else speaks for clients."""
+        named = self.client_address_header or ("x-forwarded-for" if self.trusted_proxies else None)
+        return named.lower() if named is not None else None
+
+    backup: BackupSettings = section(BackupSettings)
 
     def queue(self, name: str) -> QueueSettings:
         """The settings of one queue; the defaults where the file has no section for it."""
@@ -256,6 +271,7 @@ class Settings:
     realtime: RealtimeServiceSettings
     storage: StorageServiceSettings
     edge_runtime: EdgeRuntimeSettings
+    notify: NotifySettings
     functions: Mapping[str, FunctionSettings]
     basalt: BasaltSettings
     unknown_keys: tuple[str, ...] = ()
