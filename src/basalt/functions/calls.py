@@ -89,6 +89,8 @@ class Calls:
         except BaseException as error:  # SystemExit too: it would end the process of everybody else's calls
             render = render_error if call.job is None else render_job_error
             self._fail(running, render(call.id, error))
+        if (reads := self._runtime.take_cache_reads()) is not None:
+            self._channel.send(reads)
 
     async def _run(self, running: "_Running") -> object:
         call = running.call

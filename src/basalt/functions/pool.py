@@ -31,6 +31,16 @@ BOOT_AGAIN_S = 1.0
 MAX_WAITING = 1000
 CONNECTIONS = 4
 
+CALLS = observe.Counter("basalt_function_calls_total", "Calls and jobs.", ["function", "outcome"])
+CALL_SECONDS = observe.Histogram(
+    "basalt_function_call_seconds", "Time to the beginning of the answer.", ["function"]
+)
+STARTS = observe.Counter("basalt_function_starts_total", "Processes started (cold starts).", ["function"])
+START_SECONDS = observe.Histogram("basalt_function_start_seconds", "How long their start took.", ["function"])
+PROCESSES = observe.Gauge("basalt_function_processes", "Processes of a function.", ["function"])
+IN_FLIGHT = observe.Gauge("basalt_function_calls_in_flight", "Calls in them.", ["function"])
+WAITING = observe.Gauge("basalt_function_calls_waiting", "Calls that wait for a place.", ["function"])
+
 
 @dataclass
 class _Slot:
@@ -82,6 +92,7 @@ class FunctionPool:
     def open(self) -> None:
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep())
+            self._forget_figures = observe.before_scrape(self._tell)
 
     async def close(self, *, drain_s: float = 0) -> None:
         """After calls and what goes on behind them have ended, or the time for that is up."""
@@ -89,6 +100,7 @@ class FunctionPool:
             return
         self._sweeper.cancel()
         self._sweeper = None
+        self._forget_figures()
         await self._secrets_watch.close()
         await self._drain(drain_s)
         await self._packages.close()
@@ -116,7 +128,7 @@ class FunctionPool:
         started = perf_counter()
         status: int | str = "CANCELLED"
         try:
-            answer = await self._call(function, call, timeout_s or function.settings.timeout_s)
+            answer = await self._call_traced(function, call, timeout_s or function.settings.timeout_s)
             status = answer.status
             if isinstance(answer, Failure):
                 self._note_failure(function, call, answer)
@@ -124,10 +136,25 @@ class FunctionPool:
             status = error.code
             raise
         finally:
-            ms = round((perf_counter() - started) * 1000, 2)
+            took_s = perf_counter() - started
+            CALLS.add(1, function.name, outcome_of(status))
+            CALL_SECONDS.note(took_s, function.name)
+            ms = round(took_s * 1000, 2)
             fields = {"method": call.method, "path": call.path, "status": status, "ms": ms, "role": call.role}
             self.log.note(function.name, "call", call.request_id, **fields)
         return answer
+
+    async def _call_traced(
+        self, function: Function, call: Call, timeout_s: float
+    ) -> FunctionAnswer | Failure:
+        if not observe.is_tracing():
+            return await self._call(function, call, timeout_s)
+        with observe.span(f"function {function.name}", kind="client") as span:
+            call.headers["traceparent"] = observe.traceparent()
+            answer = await self._call(function, call, timeout_s)
+            if isinstance(answer, Failure):
+                span.fail(answer.code)
+            return answer
 
     async def _call(self, function: Function, call: Call, timeout_s: float) -> FunctionAnswer | Failure:
         await self._ensure_secrets()
@@ -232,6 +259,7 @@ class FunctionPool:
         )
         started = perf_counter()
         process = await self._zygote.fork(config, self._log_of(name))
+        _count_start(name, perf_counter() - started)
         ms = round((perf_counter() - started) * 1000, 1)
         observe.event("function_started", level="debug", function=name, pid=process.pid, ms=ms)
         self.log.note(name, "note", "", text=f"process {process.pid} started in {ms} ms")
@@ -239,7 +267,8 @@ class FunctionPool:
 
     async def _start_deno(self, function: Function, env: Mapping[str, str]) -> FunctionProcess:
         own = function.settings
-        return await start_deno(
+        started = perf_counter()
+        process = await start_deno(
             DenoFunction(
                 name=function.name,
                 functions_dir=functions_dir(self._settings),
@@ -253,6 +282,14 @@ class FunctionPool:
             os.environ,
             self._log_of(function.name),
         )
+        _count_start(function.name, perf_counter() - started)
+        return process
+
+    def _tell(self) -> None:
+        for name, slot in self._slots.items():
+            PROCESSES.set(len(slot.processes), name)
+            IN_FLIGHT.set(sum(process.in_flight for process in slot.processes), name)
+            WAITING.set(slot.waiting, name)
 
     def _log_of(self, name: str) -> Callable[[str, str], None]:
         return lambda request_id, line: self.log.note(name, "line", request_id, line=line)
@@ -311,3 +348,16 @@ class FunctionPool:
         if failure.trace is not None and failure.code != CANCELLED:
             observe.event("function_crashed", level="error", function=function.name, traceback=failure.trace)
             self.log.note(function.name, "trace", call.request_id, text=failure.trace)
+
+
+def outcome_of(status: int | str) -> str:
+    """
+    >>> outcome_of(201), outcome_of("FUNCTION_TIMEOUT"), outcome_of("BOOT_ERROR")
+    ('2xx', 'timeout', 'boot_error')
+    """
+    return f"{status // 100}xx" if isinstance(status, int) else status.lower().removeprefix("function_")
+
+
+def _count_start(name: str, took_s: float) -> None:
+    STARTS.add(1, name)
+    START_SECONDS.note(took_s, name)

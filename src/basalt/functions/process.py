@@ -15,6 +15,7 @@ from basalt.functions.answers import CANCELLED
 from basalt.functions.errors import FunctionError
 from basalt.functions.frames import (
     Answer,
+    CacheReads,
     Call,
     Cancel,
     Channel,
@@ -36,6 +37,8 @@ from basalt.functions.runtime import WorkerConfig
 BOOT_LIMIT_S = 20.0
 CANCEL_GRACE_S = 1.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+CACHE_READS = observe.Counter("basalt_cache_reads_total", "Reads of functions and jobs.", ["result"])
 
 
 class Process:
@@ -123,6 +126,10 @@ class Process:
         if isinstance(frame, Ready):
             if not self._ready.done():
                 self._ready.set_result(frame.problem)
+            return
+        if isinstance(frame, CacheReads):
+            CACHE_READS.add(frame.hits, "hit")
+            CACHE_READS.add(frame.misses, "miss")
             return
         if isinstance(frame, Progress):
             if self._on_progress is not None:

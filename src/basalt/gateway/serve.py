@@ -17,7 +17,11 @@ from basalt import observe
 from basalt.config import Settings, load_settings
 from basalt.errors import BasaltError
 from basalt.gateway.app import Gateway
-from basalt.gateway.services import build_functions_gateway, build_gateway, build_rest_gateway
+from basalt.gateway.services import (
+    build_functions_gateway,
+    build_gateway,
+    build_rest_gateway,
+)
 from basalt.gateway.websocket import MAX_MESSAGE_BYTES, FrameProtocol
 from basalt.postgres import DatabaseAccess, access_from_url, load_access
 
@@ -42,7 +46,8 @@ def serve(project_dir: Path, *, exit_with_stdin: bool = False) -> None:
     server = uvicorn.Server(_uvicorn_config(build_gateway(settings, access), settings))
     if exit_with_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=[server], daemon=True).start()
-    server.run()
+    with observe.Telemetry(settings):
+        server.run()
     if not server.started:
         sys.exit(1)
 
@@ -61,9 +66,8 @@ def serve_rest(settings: Settings) -> None:
     with _listen(settings.api.host, settings.api.port) as listener:
         port: int = listener.getsockname()[1]
         observe.event("rest_listening", host=settings.api.host, port=port)
-        with contextlib.suppress(
-            SystemExit
-        ):  # uvicorn's own code for a failed start, 3, has another meaning here
+        # uvicorn's own code for a failed start, 3, has another meaning here
+        with observe.Telemetry(settings), contextlib.suppress(SystemExit):
             server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)

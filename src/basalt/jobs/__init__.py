@@ -15,7 +15,7 @@ from basalt.jobs.job import DiscardJob, Handler, Handlers, Job, RetryJob
 from basalt.jobs.part import Part
 
 if TYPE_CHECKING:
-    from basalt.jobs.cron.configured import ensure_function_schedules
+    from basalt.jobs.cron.configured import ensure_configured_schedules
     from basalt.jobs.cron.overview import (
         RunRow,
         ScheduleRow,
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
         set_active,
     )
     from basalt.jobs.cron.scheduler import CronScheduler
+    from basalt.jobs.cron.ticks import find_next_tick
+    from basalt.jobs.database import BY_INDEX, JobsDatabase, Pauses, array, is_transient
     from basalt.jobs.engine import JobEngine
+    from basalt.jobs.figures import JOB_READINGS
     from basalt.jobs.inspection import (
         JobState,
         list_minutes,
@@ -38,8 +41,11 @@ if TYPE_CHECKING:
     from basalt.jobs.job_queue import JobQueue, NewJob
     from basalt.jobs.messages import MessageJobs
     from basalt.jobs.outgoing.sender import RequestSender
+    from basalt.jobs.tracking import TrackJobs
 
 __all__ = [
+    "BY_INDEX",
+    "JOB_READINGS",
     "CronScheduler",
     "DiscardJob",
     "Handler",
@@ -49,15 +55,22 @@ __all__ = [
     "JobError",
     "JobQueue",
     "JobState",
+    "JobsDatabase",
     "MessageJobs",
     "NewJob",
     "Part",
+    "Pauses",
     "QueueFullError",
     "RequestSender",
     "RetryJob",
     "RunRow",
     "ScheduleRow",
+    "TrackJobs",
+    "array",
+    "ensure_configured_schedules",
     "ensure_function_schedules",
+    "find_next_tick",
+    "is_transient",
     "list_minutes",
     "list_queues",
     "list_runs",
@@ -71,7 +84,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ensure_function_schedules": "basalt.jobs.cron.configured",
+    "ensure_configured_schedules": "basalt.jobs.cron.configured",
     "RunRow": "basalt.jobs.cron.overview",
     "ScheduleRow": "basalt.jobs.cron.overview",
     "list_runs": "basalt.jobs.cron.overview",
@@ -79,6 +92,13 @@ _MODULES = {
     "run_schedule": "basalt.jobs.cron.overview",
     "set_active": "basalt.jobs.cron.overview",
     "CronScheduler": "basalt.jobs.cron.scheduler",
+    "BY_INDEX": "basalt.jobs.database",
+    "JobsDatabase": "basalt.jobs.database",
+    "Pauses": "basalt.jobs.database",
+    "array": "basalt.jobs.database",
+    "is_transient": "basalt.jobs.database",
+    "JOB_READINGS": "basalt.jobs.figures",
+    "find_next_tick": "basalt.jobs.cron.ticks",
     "JobEngine": "basalt.jobs.engine",
     "JobState": "basalt.jobs.inspection",
     "list_minutes": "basalt.jobs.inspection",
@@ -91,6 +111,7 @@ _MODULES = {
     "NewJob": "basalt.jobs.job_queue",
     "MessageJobs": "basalt.jobs.messages",
     "RequestSender": "basalt.jobs.outgoing.sender",
+    "TrackJobs": "basalt.jobs.tracking",
 }
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from uuid import UUID
 
 from basalt.jobs.database import BY_INDEX, JobsDatabase, array, text_array
@@ -12,7 +13,7 @@ from basalt.postgres import Query, Result
 
 RETURNING = (
     "returning j.id, j.position, j.priority, j.queue, j.name, j.payload, j.attempt, j.max_attempts, j.key, "
-    "j.request_id, extract(epoch from j.created_at), j.cancel_requested_at is not null"
+    "j.request_id, extract(epoch from j.created_at), j.cancel_requested_at is not null, j.traceparent"
 )
 
 GAUGE = Query(
@@ -118,6 +119,7 @@ class Claimed:
     request_id: str | None
     created_at: datetime
     is_cancelled: bool
+    traceparent: str | None = None
 
 
 class Claimer:
@@ -220,7 +222,8 @@ class Claimer:
 
 
 def parse_claimed(answer: Result) -> list[Claimed]:
-    return [
+    """In the order in which they are to be begun: `returning` has one of its own."""
+    claimed = [
         Claimed(
             int(id_),  # type: ignore[arg-type]  # these columns are not null
             int(position),  # type: ignore[arg-type]
@@ -234,6 +237,7 @@ def parse_claimed(answer: Result) -> list[Claimed]:
             request_id.decode() if request_id is not None else None,
             datetime.fromtimestamp(float(created_at), UTC),  # type: ignore[arg-type]
             is_cancelled == b"t",
+            traceparent.decode() if traceparent is not None else None,
         )
         for (
             id_,
@@ -248,5 +252,8 @@ def parse_claimed(answer: Result) -> list[Claimed]:
             request_id,
             created_at,
             is_cancelled,
+            traceparent,
         ) in answer.rows
     ]
+    claimed.sort(key=attrgetter("priority", "position"))
+    return claimed

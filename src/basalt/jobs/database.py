@@ -25,11 +25,13 @@ BY_INDEX = Query(
 
 
 class JobsDatabase:
-    """Logs in as the owner of Basalt's own tables; at most so many `connections`, opened as they are needed."""
+    """Logs in as the owner of Basalt's own tables, or as another `role`; at most so many `connections`, opened as they
+    are needed."""
 
-    def __init__(self, access: DatabaseAccess, connections: int) -> None:
-        conninfo = access.conninfo("supabase_admin")
-        self._lanes = LanePool(conninfo, size=1, spare=connections - 1, name="jobs")
+    def __init__(
+        self, access: DatabaseAccess, connections: int, *, role: str = "supabase_admin", name: str = "jobs"
+    ) -> None:
+        self._lanes = LanePool(access.conninfo(role), size=1, spare=connections - 1, name=name)
         self._is_open = False
 
     async def open(self) -> None:

@@ -181,6 +181,7 @@ def _render(job: NewJob) -> bytes:
         "key": job.key,
         "max_attempts": job.max_attempts,
         "request_id": job.request_id or observe.request_id.get() or None,
+        "traceparent": observe.traceparent() or None,
     }
     try:
         return orjson.dumps(row)

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Literal
 
 import orjson
@@ -26,6 +27,18 @@ from basalt.jobs.outcome import (
 from basalt.jobs.settlement import Settled
 
 NOTE_CHARS = 500
+
+JOBS = observe.Counter("basalt_jobs_total", "Attempts of this worker.", ["queue", "outcome"])
+SECONDS = observe.Histogram("basalt_job_seconds", "Time of an attempt.", ["queue"])
+RUNNING = observe.Gauge("basalt_jobs_running", "Jobs in this worker's hands.")
+
+OUTCOMES: Mapping[type, str] = {
+    Finished: "finished",
+    Retried: "retried",
+    Died: "dead",
+    Cancelled: "cancelled",
+    GivenBack: "given_back",
+}
 
 StopReason = Literal["cancelled", "lost", "stopping"]
 
@@ -73,6 +86,7 @@ class Performer:
             return
         held = Held(job, asyncio.get_running_loop().time())
         self.held[job.id] = held
+        RUNNING.set(len(self.held))
         self._waiting.append(held)
         self._fill()
 
@@ -106,14 +120,27 @@ class Performer:
 
     def _end(self, held: Held, outcome: Outcome | None) -> None:
         del self.held[held.job.id]
+        RUNNING.set(len(self.held))
         if outcome is not None:
+            JOBS.add(1, held.job.queue, OUTCOMES[type(outcome)])
             _tell(held.job, outcome)
             self._on_end(Settled(held.job, outcome))
 
     async def _perform(self, held: Held) -> None:
         held.has_begun = True
         observe.request_id.set(held.job.request_id or "")
-        outcome = await self._attempt(held)
+        observe.accept_traceparent(held.job.traceparent)
+        started = perf_counter()
+        with observe.span(
+            f"job {held.job.name}",
+            kind="consumer",
+            parent=held.job.traceparent,
+            attributes={"messaging.destination.name": held.job.queue, "basalt.job": held.job.id},
+        ) as span:
+            outcome = await self._attempt(held)
+            if isinstance(outcome, Retried | Died):
+                span.fail(outcome.reason)
+        SECONDS.note(perf_counter() - started, held.job.queue)
         self._running -= 1
         self._end(held, outcome)
         self._fill()

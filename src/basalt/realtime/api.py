@@ -45,7 +45,7 @@ class BroadcastApi:
 
     async def respond(self, request: Request) -> Response:
         """Raises BasaltError where no route has the path."""
-        found = ROUTES.match(request.method, request.raw_path)
+        found = ROUTES.find(request)
         if found is None:
             raise BasaltError("not_found", 404, f"Realtime has nothing at {request.path}")
         route, segments = found

@@ -43,6 +43,26 @@ TIDY_PARTITIONS = "select realtime.ensure_message_partitions(), realtime.drop_ol
 TIDY_EXPIRED = "delete from basalt.expiring_messages where expires_at < now()"
 
 
+SOCKETS = observe.Gauge("basalt_realtime_sockets", "Open sockets.")
+CHANNELS = observe.Gauge("basalt_realtime_channels", "Joined channels.")
+PRESENCE_ROOMS = observe.Gauge("basalt_realtime_presence_rooms", "Topics with somebody present.")
+SUBSCRIPTIONS = observe.Gauge("basalt_realtime_subscriptions", "Subscriptions to changes of tables.")
+BUFFERED = observe.Gauge("basalt_realtime_buffered_bytes", "Bytes that clients have not taken yet.")
+DELIVERED = observe.Counter(
+    "basalt_realtime_messages_delivered_total", "Broadcasts and changes written to sockets."
+)
+CHANGES = observe.Counter("basalt_realtime_changes_total", "Changes of rows that somebody was told.")
+CHANGES_WAITING = observe.Gauge(
+    "basalt_realtime_changes_waiting", "Changes read from the log and not delivered yet."
+)
+STREAM_LIVE = observe.Gauge(
+    "basalt_realtime_stream_live", "1 while changes are read; -1 before anybody has asked for them."
+)
+BUS_DROPPED = observe.Counter(
+    "basalt_realtime_bus_dropped_total", "Broadcasts that other nodes were not sent."
+)
+
+
 class RoomMessage(msgspec.Struct, frozen=True, tag="broadcast"):
     """A broadcast for the members that a room has on other nodes."""
 
@@ -107,6 +127,7 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opened_at = self.clock()
         self._nodes: dict[str, float] = {}  # when each was heard last
+        self._bus_dropped_told = 0
 
     # Life
 
@@ -124,12 +145,14 @@ class Hub:
         )
         await self._bus.open(self._receive, on_gap=self.presence.ask_all)
         self._opened_at = self.clock()
+        self._forget_figures = observe.before_scrape(self._tell)
         self.spawn(self._watch())
         self.spawn(self._watch_roles())
         self.spawn(self._tidy())
 
     async def close(self) -> None:
         self.is_closing = True
+        self._forget_figures()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -150,6 +173,18 @@ class Hub:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             observe.event("realtime_task_failed", level="error", error=error)
+
+    def _tell(self) -> None:
+        sockets = list(self._sockets)
+        SOCKETS.set(len(sockets))
+        CHANNELS.set(sum(socket.channel_count for socket in sockets))
+        BUFFERED.set(sum(socket.connection.buffered_bytes() for socket in sockets))
+        PRESENCE_ROOMS.set(self.presence.room_count)
+        SUBSCRIPTIONS.set(self.changes.subscription_count)
+        CHANGES_WAITING.set(self.changes.waiting_changes)
+        STREAM_LIVE.set(1 if self.changes.is_live else -1 if not self.changes.is_started else 0)
+        BUS_DROPPED.add(self.bus_dropped - self._bus_dropped_told)
+        self._bus_dropped_told = self.bus_dropped
 
     def is_fresh(self) -> bool:
         """Whether clients may come back that another life of this process has served."""
@@ -228,11 +263,13 @@ class Hub:
         self._count(self.rooms.deliver(message.room, message.broadcast, sender=sender, skip=seen))
 
     def _count(self, delivered: int) -> None:
+        DELIVERED.add(delivered)
         self.limits.messages.count(delivered)
         self.limits.delivered.count(delivered)
 
     def _count_changes(self, delivered: int) -> None:
         self.limits.changes.count()
+        CHANGES.add()
         self._count(delivered)
 
     def tell_replication(self, channel: Channel) -> None:

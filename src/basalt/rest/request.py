@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from basalt.http import Headers, Request
+from basalt.observe import is_tracing, traceparent
 from basalt.rest.errors import RestError
 from basalt.rest.literals import number_literals
 from basalt.rest.media import parse_accept
@@ -184,6 +185,8 @@ def render_settings(request: Request) -> dict[str, bytes]:
     cookies = headers.pop("cookie", None)
     if request.request_id:  # also when the gateway made it up: statements and logs can be laid side by side
         headers["x-request-id"] = request.request_id
+    if is_tracing():  # jobs and webhooks of this request are its children
+        headers["traceparent"] = traceparent()
     return {
         "request.method": request.method.encode(),
         "request.path": request.raw_path.encode(),

@@ -51,6 +51,11 @@ MAX_KEPT = 4096
 LARGE_BODY_BYTES = 256 * 1024
 BATCH_CONNECTIONS = 4
 
+ERRORS = observe.Counter(
+    "basalt_rest_errors_total", "Errors by PostgREST's code or PostgreSQL's SQLSTATE.", ["code"]
+)
+SCHEMA_LOADS = observe.Counter("basalt_rest_schema_loads_total", "Loads of the schema cache.")
+
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -124,6 +129,7 @@ class RestService:
 
     async def respond(self, request: Request) -> Response:
         observed = Observed()
+        request.route = _route_of(request.path)
         try:
             response = await self._respond(request, observed)
         except LanesUnavailable as error:
@@ -145,6 +151,7 @@ class RestService:
         return self._render_error(error)
 
     def _render_error(self, error: BasaltError, index: int | None = None) -> Response:
+        ERRORS.add(1, error.code)
         is_verbose = self._settings.client_error_verbosity == "verbose"
         return render_error(error, verbose=is_verbose, index=index)
 
@@ -304,6 +311,7 @@ class RestService:
             return self._settings
 
     def _renew(self, cache: SchemaCache, settings: RestSettings) -> None:
+        SCHEMA_LOADS.add()
         self._authoriser.configure(settings)
         self._cache = cache
         self._settings = settings
@@ -319,6 +327,16 @@ async def _read(subject: K, body: bytes | None, step: Callable[[K, bytes | None]
     if body is None or len(body) < LARGE_BODY_BYTES:
         return step(subject, body)
     return await asyncio.to_thread(step, subject, body)
+
+
+def _route_of(path: str) -> str:
+    """
+    >>> _route_of("/"), _route_of("/gigs"), _route_of("/rpc/search_gigs")
+    ('/', '/{table}', '/rpc/{routine}')
+    """
+    if path == "/":
+        return "/"
+    return "/rpc/{routine}" if path.startswith("/rpc/") else "/{table}"
 
 
 def _may_be_new(error: RestError) -> bool:

@@ -20,6 +20,7 @@ from basalt.http import (
 )
 from basalt.storage.context import StorageContext
 from basalt.storage.errors import StorageError, content_missing
+from basalt.storage.figures import BYTES
 from basalt.storage.objects import StoredObject
 from basalt.storage.stores import ContentMissingError
 
@@ -80,6 +81,7 @@ async def serve_object(
         body = await ctx.store.read(found.version or "", start, stop)
     except ContentMissingError as error:
         raise content_missing() from error
+    BYTES.add(stop - start, "out")
     return Response(status, headers, body)
 
 

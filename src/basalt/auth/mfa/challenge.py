@@ -67,7 +67,7 @@ async def challenge(call: Call, factor_id: str) -> Response:
     """Raises AuthError mfa_factor_not_found, mfa_…_verify_not_enabled, over_sms_send_rate_limit, sms_send_failed,
     over_request_rate_limit, validation_failed."""
     require_not_anonymous(call)
-    call.auth.limits.check("factor", call.request)
+    await call.auth.limits.check("factor", call.request)
     body = await call.request.body(MAX_BODY_BYTES)  # now: a slow client must not keep a connection waiting
     async with call.auth.transaction() as tx:
         factor = await load_factor(tx, call.user, factor_id, lock=True)

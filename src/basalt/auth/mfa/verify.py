@@ -77,7 +77,7 @@ async def verify(call: Call, factor_id: str) -> Response:
     mfa_challenge_expired, mfa_verification_failed, mfa_verification_rejected, insufficient_aal,
     webauthn_credential_exists, session_not_found, over_request_rate_limit, validation_failed."""
     require_not_anonymous(call)
-    call.auth.limits.check("factor", call.request)
+    await call.auth.limits.check("factor", call.request)
     parameters = await call.parameters(Parameters)
     attempt = await _begin(call, factor_id, parameters)
     if attempt.factor.type == "webauthn":

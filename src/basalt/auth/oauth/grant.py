@@ -62,7 +62,7 @@ class Parameters(msgspec.Struct):
 async def sign_in_with_id_token(call: Call) -> Response:
     """Raises OAuthError `invalid request`, `invalid nonce`; AuthError validation_failed, provider_disabled, and what
     admission raises."""
-    call.auth.limits.check("sign_in", call.request)
+    await call.auth.limits.check("sign_in", call.request)
     parameters = await call.parameters(Parameters)
     if not parameters.id_token:
         raise OAuthError(INVALID, "id_token required")

@@ -73,7 +73,7 @@ async def register_client(call: Call) -> Response:
     """Raises AuthError feature_disabled, oauth_dynamic_client_registration_disabled, over_request_rate_limit,
     validation_failed, bad_json."""
     check_enabled(call)
-    call.auth.limits.check("oauth_client_register", call.request)
+    await call.auth.limits.check("oauth_client_register", call.request)
     if not call.settings.oauth_server.allow_dynamic_registration:
         raise AuthError("oauth_dynamic_client_registration_disabled")
     client, secret = await _create(call, "dynamic")

@@ -39,7 +39,7 @@ from basalt.http import Response, json_response
 async def begin(call: Call) -> Response:
     """Options for `navigator.credentials.get()`. Raises AuthError passkey_disabled, over_request_rate_limit."""
     check_enabled(call)
-    call.auth.limits.check("passkey", call.request)
+    await call.auth.limits.check("passkey", call.request)
     party, challenge = relying_party(call.settings), new_challenge()
     async with call.auth.transaction() as tx:
         kept = await keep_challenge(call, tx, "authentication", party, challenge, None)
@@ -50,7 +50,7 @@ async def finish(call: Call) -> Response:
     """A session. Raises AuthError passkey_disabled, webauthn_challenge_not_found, webauthn_challenge_expired,
     webauthn_verification_failed, email_not_confirmed, phone_not_confirmed, user_banned, validation_failed."""
     check_enabled(call)
-    call.auth.limits.check("passkey", call.request)
+    await call.auth.limits.check("passkey", call.request)
     answer = await call.parameters(Answer)
     challenge = await use_challenge(call, "authentication", answer, None)
     try:

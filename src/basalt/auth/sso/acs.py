@@ -64,7 +64,7 @@ class Begun:
 async def consume_assertion(call: Call) -> Response:
     """Raises AuthError saml_provider_disabled, over_request_rate_limit; every other error goes with the browser."""
     require_saml(call)
-    call.auth.limits.check("saml_assertion", call.request)
+    await call.auth.limits.check("saml_assertion", call.request)
     form = await _read_form(call)
     try:
         target, status = await _consume(call, form), HTTPStatus.FOUND

@@ -50,7 +50,7 @@ class Parameters(msgspec.Struct):
 async def sign_on(call: Call) -> Response:
     """Raises AuthError saml_provider_disabled, sso_provider_not_found, sso_provider_disabled, validation_failed."""
     sp = require_saml(call)
-    call.auth.limits.check("sso", call.request)
+    await call.auth.limits.check("sso", call.request)
     parameters = await call.parameters(Parameters)
     async with call.auth.transaction() as tx:
         provider = await _find(tx, parameters)

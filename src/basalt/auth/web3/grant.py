@@ -82,7 +82,7 @@ CHAINS: Final[Mapping[str, Chain]] = {
 async def grant_by_wallet(call: Call) -> Response:
     """Raises AuthError web3_provider_disabled, web3_unsupported_chain, validation_failed, user_banned,
     signup_disabled, OAuthError invalid_grant."""
-    call.auth.limits.check("web3", call.request)
+    await call.auth.limits.check("web3", call.request)
     wallets = {"ethereum": call.settings.web3.ethereum, "solana": call.settings.web3.solana}
     if not any(wallet.enabled for wallet in wallets.values()):
         raise AuthError("web3_provider_disabled")

@@ -25,7 +25,7 @@ from basalt.jobs.cron.board import (
     start_runs,
 )
 from basalt.jobs.cron.command import perform
-from basalt.jobs.cron.configured import ensure_function_schedules
+from basalt.jobs.cron.configured import ensure_configured_schedules
 from basalt.jobs.cron.logins import drop_idle_logins
 from basalt.jobs.cron.session import Session, open_session
 from basalt.postgres import DatabaseAccess
@@ -54,7 +54,7 @@ class CronScheduler:
     async def run(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             try:
-                await ensure_function_schedules(self._settings, self._access)
+                await ensure_configured_schedules(self._settings, self._access)
                 async with open_session(self._access) as session:
                     await _Shift(self._settings, self._access, session, stopping).work()
             except* LOST as group:
@@ -64,6 +64,9 @@ class CronScheduler:
             except* (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
                 observe.event("cron_schedules_gone")  # drop extension pg_cron
                 await wait_within(stopping, BACK_OFF_S)
+
+
+RUNS = observe.Counter("basalt_cron_runs_total", "Runs of schedules.", ["outcome"])
 
 
 class _Shift:
@@ -154,6 +157,7 @@ class _Shift:
         try:
             outcome = await perform(self._access, run, lambda pid: show_running(connection, run.runid, pid))
             await end_run(connection, run.runid, is_success=outcome.is_success, message=outcome.message)
+            RUNS.add(1, "succeeded" if outcome.is_success else "failed")
             observe.event(
                 "cron_run_ended",
                 level="debug" if outcome.is_success else "warning",

@@ -35,7 +35,9 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 MAX_REDIRECTS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
 # What another origin may see of the headers; a key that was meant for the first one stays with it.
-HARMLESS_HEADERS = frozenset({b"accept", b"content-type", b"user-agent", b"webhook-id", b"x-request-id"})
+HARMLESS_HEADERS = frozenset(
+    {b"accept", b"content-type", b"user-agent", b"webhook-id", b"x-request-id", b"traceparent"}
+)
 
 
 async def send_request(

@@ -3,10 +3,8 @@ went wrong is said as pg_net says it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
-from basalt.http import Failure, Timing, WireAnswer, WireError
+from basalt.http import Failure, Timing, WireAnswer, WireError, parse_retry_after
 
 NO_TEXT = {0: "\N{REPLACEMENT CHARACTER}"}
 
@@ -77,27 +75,6 @@ def describe_timeout(timing: Timing, timeout_ms: int) -> str:
         f"Timeout of {timeout_ms} ms reached. Total time: {total:f} ms (DNS time: {dns:f} ms, "
         f"TCP/SSL handshake time: {handshake:f} ms, HTTP Request/Response time: {http:f} ms)"
     )
-
-
-def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds or a date, RFC 9110 §10.2.3; None for anything else.
-
-    >>> parse_retry_after("120"), parse_retry_after("soon"), parse_retry_after("-1")
-    (120.0, None, None)
-    >>> parse_retry_after("Fri, 31 Dec 1999 23:59:59 GMT")
-    0.0
-    """
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
 
 
 def _to_text(data: bytes) -> str:

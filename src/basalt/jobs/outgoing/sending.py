@@ -4,6 +4,7 @@ one that looks after the rest. A database that is away is waited for by each of 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import psycopg
@@ -29,6 +30,12 @@ FIRST_BACK_OFF_S = 0.2
 LONGEST_BACK_OFF_S = 5.0
 UPKEEP_INTERVAL_S = 5.0
 LONGEST_PURGE_INTERVAL_S = 60.0
+
+REQUESTS = observe.Counter(
+    "basalt_outgoing_requests_total", "Attempts of `net.http_…` and webhooks.", ["kind", "outcome"]
+)
+SECONDS = observe.Histogram("basalt_outgoing_request_seconds", "Time of an attempt.", ["kind"])
+GIVEN_UP = observe.Counter("basalt_webhooks_given_up_total", "Webhooks that became dead letters.")
 
 OUTAGE = (psycopg.OperationalError, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)
 T = TypeVar("T")
@@ -100,18 +107,33 @@ class Sending:
     async def _send(self, request: ClaimedRequest) -> None:
         observe.request_id.set(str(request.headers.get("x-request-id") or ""))
         try:
-            ended = await self._exchange(request)
+            ended = await self._exchange_traced(request)
         except Exception as error:
             observe.event("request_failed", level="error", outgoing_id=request.id, error=error)
             ended = self._judge(
                 request, Outcome(error_msg="Basalt could not send the request", failure="invalid")
             )
+        _count(ended)
         is_answered = ended.outcome.status is not None or ended.outcome.failure == "invalid"
         self._places.leave(request.host, answered=is_answered)
         self._ended.append(ended)
         self._has_ended.set()
         if self._is_held_up:
             self._wakeup.is_told.set()
+
+    async def _exchange_traced(self, request: ClaimedRequest) -> Ended:
+        if not observe.is_tracing():
+            return await self._exchange(request)
+        parent = str(request.headers.get("traceparent") or "")
+        attributes = {"http.request.method": request.method, "server.address": request.host}
+        with observe.span(request.method, kind="client", parent=parent, attributes=attributes) as span:
+            headers = {**request.headers, "traceparent": observe.traceparent()}
+            ended = await self._exchange(replace(request, headers=headers))
+            if ended.outcome.status is not None:
+                span.note(http__response__status_code=ended.outcome.status)
+            if ended.outcome.failure is not None or (ended.outcome.status or 0) >= 500:
+                span.fail(ended.outcome.error_msg or f"it answered {ended.outcome.status}")
+            return Ended(request, ended.outcome, ended.verdict)
 
     async def _exchange(self, request: ClaimedRequest) -> Ended:
         webhook = request.webhook
@@ -176,6 +198,15 @@ class Sending:
             except (psycopg.Error, *OUTAGE) as error:
                 observe.event("outgoing_upkeep_failed", level="warning", reason=str(error).strip())
             await asyncio.sleep(min(UPKEEP_INTERVAL_S, purge_interval_s))
+
+
+def _count(ended: Ended) -> None:
+    kind, outcome = "request" if ended.request.webhook is None else "webhook", ended.outcome
+    came = f"{outcome.status // 100}xx" if outcome.status is not None else outcome.failure or "failed"
+    REQUESTS.add(1, kind, came)
+    SECONDS.note(outcome.duration_ms / 1000, kind)
+    if isinstance(ended.verdict, GivenUp):
+        GIVEN_UP.add()
 
 
 async def _through_outages(

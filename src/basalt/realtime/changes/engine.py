@@ -381,6 +381,10 @@ class ChangesEngine:
     # What a console shows
 
     @property
+    def is_started(self) -> bool:
+        return self._task is not None
+
+    @property
     def is_live(self) -> bool:
         return self._live.is_set()
 

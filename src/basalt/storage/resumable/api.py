@@ -18,6 +18,7 @@ EXTENSIONS: Final = b"creation,creation-with-upload,creation-defer-length,termin
 PATH: Final = re.compile(
     r"/upload/resumable(?P<sign>/sign)?(?:/(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))?/?"
 )
+ROUTE: Final = "/upload/resumable"
 RESUMABLE: Final = (b"tus-resumable", VERSION)
 VERSIONS: Final = (b"tus-version", VERSION)
 
@@ -59,6 +60,7 @@ class ResumableApi:
                 return render_error(error)
         if request.headers.get("tus-resumable") != VERSION.decode():
             return _text(412, "Tus-Resumable Required", VERSIONS)
+        request.route = f"{ROUTE}/{{id}}" if found["id"] else ROUTE
         visit = Visit(self._ctx, self._leases, request, caller)
         if handler is None or found["id"] is None:
             return await handlers.create(visit)

@@ -12,6 +12,7 @@ from basalt.postgres import PostgresError
 from basalt.storage.context import StorageContext
 from basalt.storage.database import Scope
 from basalt.storage.errors import StorageError
+from basalt.storage.figures import BYTES
 from basalt.storage.resumable.inflow import End, Inflow
 from basalt.storage.resumable.leases import Lease
 from basalt.storage.resumable.parts import counted, next_number
@@ -50,6 +51,7 @@ async def _store_part(ctx: StorageContext, lease: Lease, number: int, inflow: In
     lease.is_certain = False
     segment = inflow.segment(SEGMENT_BYTES)
     part = await ctx.store.put_part(lease.upload.id, number, segment, limit=SEGMENT_BYTES)
+    BYTES.add(part.size, "in")
     await lease.prolong()
     lease.is_certain = True
     return part

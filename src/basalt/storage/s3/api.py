@@ -41,6 +41,7 @@ class S3Api:
         if any("\0" in value for value in query.values()):
             raise StorageError("InvalidParameter", "A parameter holds a NUL character")
         operation = find_operation(request.method, level_of(bucket, key), query, request.headers)
+        request.route = f"{BASE} {operation.name}"
         call = await self._identify(request, operation, bucket or "", key, pairs)
         return await operation.handler(call)
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 from basalt.http import Response
 from basalt.postgres import Query
 from basalt.storage.errors import StorageError, content_missing
+from basalt.storage.figures import BYTES
 from basalt.storage.objects import ISO, StoredObject, iso_now
 from basalt.storage.s3.call import S3Call
 from basalt.storage.s3.objects import find_source
@@ -115,6 +116,7 @@ async def _receive(call: S3Call, size: int | None, chunks: Chunks) -> Part:
         raise StorageError("EntityTooLarge")
     try:
         part = await call.ctx.store.put_part(found.id, number, chunks, limit=left)
+        BYTES.add(part.size, "in")
     except TooLargeError as error:
         raise StorageError("EntityTooLarge") from error
     except StoreFullError as error:

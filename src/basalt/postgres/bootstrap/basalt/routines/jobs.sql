@@ -51,6 +51,7 @@ declare
     job_count integer := jsonb_array_length(enqueue_many.jobs);
     ids bigint[] := array(select nextval('basalt.jobs_id_seq') from generate_series(1, job_count));
     caller_request_id text := nullif(current_setting('request.headers', true), '')::jsonb ->> 'x-request-id';
+    caller_traceparent text := nullif(current_setting('request.headers', true), '')::jsonb ->> 'traceparent';
     new_queue text;
     new_count bigint;
     last_id bigint;
@@ -61,16 +62,18 @@ begin
         select
             ids[w.number] as id, coalesce(w.queue, 'default') as queue, w.name, coalesce(w.payload, '{}') as payload,
             coalesce(w.priority, 5) as priority, w.max_attempts, coalesce(w.request_id, caller_request_id) as request_id,
+            coalesce(w.traceparent, caller_traceparent) as traceparent,
             coalesce(w.run_at, now() + make_interval(secs => w.delay_s), now()) as due
         from rows from (jsonb_to_recordset(enqueue_many.jobs) as (
             name text, payload jsonb, queue text, priority integer, delay_s double precision, run_at timestamptz, key text,
-            max_attempts integer, request_id text)) with ordinality
-            as w(name, payload, queue, priority, delay_s, run_at, key, max_attempts, request_id, number)
+            max_attempts integer, request_id text, traceparent text)) with ordinality
+            as w(name, payload, queue, priority, delay_s, run_at, key, max_attempts, request_id, traceparent, number)
         where w.key is null)
-    insert into basalt.jobs (id, position, queue, name, payload, priority, state, run_at, max_attempts, request_id)
+    insert into basalt.jobs (
+        id, position, queue, name, payload, priority, state, run_at, max_attempts, request_id, traceparent)
     select
         w.id, w.id, w.queue, w.name, w.payload, w.priority, case when w.due > now() then 'scheduled' else 'ready' end, w.due,
-        w.max_attempts, w.request_id
+        w.max_attempts, w.request_id, w.traceparent
     from wanted as w;
 
     -- In the order of their keys, so that two transactions do not wait for each other.
@@ -78,15 +81,21 @@ begin
         select w.*, coalesce(w.run_at, now() + make_interval(secs => w.delay_s), now()) as due
         from rows from (jsonb_to_recordset(enqueue_many.jobs) as (
             name text, payload jsonb, queue text, priority integer, delay_s double precision, run_at timestamptz, key text,
-            max_attempts integer, request_id text)) with ordinality
-            as w(name, payload, queue, priority, delay_s, run_at, key, max_attempts, request_id, number)
+            max_attempts integer, request_id text, traceparent text)) with ordinality
+            as w(name, payload, queue, priority, delay_s, run_at, key, max_attempts, request_id, traceparent, number)
         where w.key is not null
         order by w.name, w.key, w.number
     loop
+        if keyed.traceparent is not null then  -- for the default of the column
+            perform set_config('basalt.traceparent', keyed.traceparent, true);
+        end if;
         ids[keyed.number] := basalt.enqueue_once(
             ids[keyed.number], coalesce(keyed.queue, 'default'), keyed.name, coalesce(keyed.payload, '{}'),
             coalesce(keyed.priority, 5), keyed.due, keyed.key, keyed.max_attempts,
             coalesce(keyed.request_id, caller_request_id));
+        if keyed.traceparent is not null then
+            perform set_config('basalt.traceparent', '', true);
+        end if;
     end loop;
 
     for new_queue, new_count, last_id, news in
@@ -106,7 +115,8 @@ end
 $$;
 
 comment on function basalt.enqueue_many(jsonb) is
-    'Enqueues an array of {"name", "payload", "queue", "priority", "delay_s", "run_at", "key", "max_attempts", "request_id"}, '
+    'Enqueues an array of {"name", "payload", "queue", "priority", "delay_s", "run_at", "key", "max_attempts", "request_id", '
+    '"traceparent"}, '
     'all or none, and returns the ids in the same order.';
 
 create or replace function basalt.enqueue_once(

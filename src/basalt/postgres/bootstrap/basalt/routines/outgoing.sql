@@ -56,19 +56,25 @@ language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    request_id text := nullif(current_setting('request.headers', true), '')::jsonb ->> 'x-request-id';
+    seen jsonb := nullif(current_setting('request.headers', true), '');
+    request_id text := seen ->> 'x-request-id';
+    traceparent text := seen ->> 'traceparent';
 begin
-    if request_id is null or request_id !~ '^[!-~]{1,200}$' or headers ? 'x-request-id' then
-        return headers;
+    if request_id ~ '^[!-~]{1,200}$' and not coalesce(headers ? 'x-request-id', false) then
+        headers := coalesce(headers, '{}') || jsonb_build_object('x-request-id', request_id);
     end if;
-    return coalesce(headers, '{}') || jsonb_build_object('x-request-id', request_id);
+    if traceparent ~ '^[0-9a-f]{2}(-[0-9a-f]{32})(-[0-9a-f]{16})-[0-9a-f]{2}$'
+        and not coalesce(headers ? 'traceparent', false) then
+        headers := coalesce(headers, '{}') || jsonb_build_object('traceparent', traceparent);
+    end if;
+    return headers;
 exception
     when invalid_text_representation then  -- somebody else's setting of that name
         return headers;
 end
 $$;
 
-comment on function basalt.add_request_id(jsonb) is 'Headers with the id of the API''s request that is being served, if any.';
+comment on function basalt.add_request_id(jsonb) is 'Headers with the id of the API''s request that is being served, and its trace, if any.';
 
 create or replace function basalt.retry_webhook(id bigint) returns boolean
 language plpgsql security definer
