@@ -315,6 +315,7 @@ async def test_a_constraint_of_the_project_tells_no_hash_to_anybody(
     assert "$2b$" not in log + answer.body.decode()
 
 
+@pytest.mark.long
 async def test_a_storm_of_sign_ins_is_refused_before_it_fills_the_memory(
     auth: AuthClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -251,6 +251,7 @@ async def test_a_function_that_is_missing_or_forbidden_is_an_error(start_auth: S
     assert (await auth.post("/signup", body)).status == 200
 
 
+@pytest.mark.long
 async def test_a_function_that_hangs_is_ended_and_its_limit_is_its_own(start_auth: StartAuth) -> None:
     auth = await start_auth(
         hook=hooks(before_user_created=pg_hook("hook"), custom_access_token=pg_hook("ending"))
@@ -492,6 +493,7 @@ async def test_what_an_endpoint_answers_wrong_is_an_error(
     assert auth.rows("select id from auth.users") == []
 
 
+@pytest.mark.long
 async def test_a_slow_endpoint_is_given_up(start_auth: StartAuth, endpoint: tuple[Webhook, str]) -> None:
     service, url = endpoint
 
@@ -539,6 +541,7 @@ async def test_an_endpoint_that_stays_busy_is_given_up(
     assert len(service.requests) == 1
 
 
+@pytest.mark.long
 async def test_an_endpoint_that_is_not_there_is_tried_three_times(start_auth: StartAuth) -> None:
     with webhook(Webhook(SECRETS)) as url:
         pass

@@ -9,9 +9,12 @@ import pytest
 from basalt.auth.errors import AuthError
 from basalt.auth.guesses import PasswordGuesses
 from basalt.auth.limits import Kind, Limits
-from basalt.config import AuthRateLimitSettings, AuthSettings, SmtpSettings
+from basalt.config import AuthRateLimitSettings, AuthSettings, RateLimitSettings, SmtpSettings
 from basalt.http import Headers, Request
+from basalt.kv import RateStore, build_rates
+from basalt.postgres import DatabaseAccess
 from tests.auth.conftest import PASSWORD, Answer, AuthClient, StartAuth
+from tests.bus.brokers import Postgres
 
 pytestmark = pytest.mark.req("P6")
 
@@ -58,25 +61,35 @@ KINDS: list[tuple[Kind, str, float]] = [
 
 
 @pytest.mark.parametrize(("kind", "name", "period_s"), KINDS)
-def test_each_kind_has_its_setting(kind: Kind, name: str, period_s: float) -> None:
+async def test_each_kind_has_its_setting(kind: Kind, name: str, period_s: float) -> None:
     settings = replace(AuthSettings(), rate_limit=limits(**{name: 2}))
     checked = Limits(settings, header="X-Real-IP")
     for _ in range(2):
-        checked.check(kind, a_request())
+        await checked.check(kind, a_request())
     with pytest.raises(AuthError, match="Request rate limit reached") as error:
-        checked.check(kind, a_request())
+        await checked.check(kind, a_request())
     [(_, wait_s)] = error.value.headers
     assert period_s / 2 - 2 <= int(wait_s) <= period_s / 2
-    checked.check(kind, a_request(client_ip="192.0.2.2"))
-    checked.check(kind, a_request(path="/elsewhere"))
+    await checked.check(kind, a_request(client_ip="192.0.2.2"))
+    await checked.check(kind, a_request(path="/elsewhere"))
 
 
-def test_none_allowed_is_none_and_without_a_header_there_is_no_limit() -> None:
+async def test_none_allowed_is_none_and_without_a_header_there_is_no_limit() -> None:
     settings = replace(AuthSettings(), rate_limit=limits(factor=0))
     with pytest.raises(AuthError):
-        Limits(settings, header="X-Real-IP").check("factor", a_request())
-    Limits(settings, header="X-Real-IP").check("factor", a_request(header=None))
-    Limits(settings, header=None).check("factor", a_request())
+        await Limits(settings, header="X-Real-IP").check("factor", a_request())
+    await Limits(settings, header="X-Real-IP").check("factor", a_request(header=None))
+    await Limits(settings, header=None).check("factor", a_request())
+
+
+async def test_behind_known_proxies_everybody_has_an_address_and_a_network_of_ipv6_is_one() -> None:
+    checked = Limits(
+        replace(AuthSettings(), rate_limit=limits(factor=1)), header="x-forwarded-for", knows_proxies=True
+    )
+    await checked.check("factor", a_request(header=None, client_ip="2001:db8:1:2::1"))
+    with pytest.raises(AuthError):
+        await checked.check("factor", a_request(header=None, client_ip="2001:db8:1:2:ffff::9"))
+    await checked.check("factor", a_request(header=None, client_ip="2001:db8:1:3::1"))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +183,7 @@ async def test_one_address_guesses_at_many_accounts_only_so_often(start_auth: St
 async def test_loopback_is_an_address_like_any_behind_a_proxy() -> None:
     guesses = PasswordGuesses(1, trusts_header=True)
     for number in range(5):
-        guesses.count_wrong(f"user{number}", a_request(client_ip="127.0.0.1"))
+        await guesses.count_wrong(f"user{number}", a_request(client_ip="127.0.0.1"))
     with pytest.raises(AuthError):
         async with guesses.turn("another", a_request(client_ip="127.0.0.1")):
             pass
@@ -369,3 +382,44 @@ async def test_a_limited_answer_is_one_that_the_gateway_may_pass_on(auth: AuthCl
     assert over.status == 429
     assert over.json == {"code": "over_request_rate_limit", "message": "Request rate limit reached"}
     assert over.headers["retry-after"] == "45"
+
+
+# --- several gateways
+
+
+async def test_gateways_count_wrong_passwords_and_messages_together_and_alone_without_their_store(
+    database: DatabaseAccess, cluster_access: DatabaseAccess
+) -> None:
+    def gateway() -> Limits:
+        rates = build_rates(
+            RateLimitSettings(store="postgres", timeout_s=2.0),
+            conninfo=database.conninfo("authenticator"),
+            project_id="shop",
+            url=None,
+        )
+        stores.append(rates)
+        settings = replace(AuthSettings(), rate_limit=limits(password_failures=2, codes_sent=2))
+        return Limits(settings, header=None, rates=rates)
+
+    async def guess(gateway: Limits, account: str) -> bool:
+        try:
+            async with gateway.passwords.turn(account, a_request()):
+                await gateway.passwords.count_wrong(account, a_request())
+        except AuthError:
+            return False
+        return True
+
+    stores: list[RateStore] = []
+    one, two = gateway(), gateway()
+    assert [await guess(each, "ada") for each in (one, two, one, two)] == [True, True, False, False]
+    await one.check_sending("email", "ada@example.com")
+    await two.check_sending("email", "Ada@example.com")
+    with pytest.raises(AuthError):
+        await one.check_sending("email", "ada@example.com")
+    broker = Postgres(database, cluster_access)
+    await broker.cut()
+    for alone in (one, two):
+        assert [await guess(alone, "ada") for _ in range(3)] == [True, True, False]
+    await broker.restore()
+    for store in stores:
+        await store.close()

@@ -158,6 +158,7 @@ def test_a_file_finds_all_that_it_was_made_of_and_hardly_more(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [source, target] or set(tmp_path.iterdir()) == {source, target}
 
 
+@pytest.mark.long
 def test_making_a_file_keeps_nothing_of_the_list_in_memory(tmp_path: Path) -> None:
     source = tmp_path / "list.txt"
     source.write_text("".join(f"{number:040X}:1\n" for number in range(60_000)))  # 2.6 MB

@@ -1,5 +1,5 @@
-"""A shop whose orders and functions are called with idempotency keys, and which has the functions of
-docs/how-to/cache.md."""
+"""A shop whose orders and functions are called with idempotency keys, which has the functions of
+docs/how-to/cache.md, and whose gateways count together."""
 
 import re
 from pathlib import Path
@@ -13,6 +13,25 @@ schemas = ["public"]
 [basalt.idempotency]
 wait = "2s"
 max_answer = 10000
+[basalt.rate_limit]
+store = "postgres"
+timeout = "5s"
+[basalt.rate_limit.rules.sockets]
+paths = ["/realtime/v1/websocket"]
+count_by = []
+limit = 2
+per = "1h"
+[basalt.rate_limit.rules.codes]
+paths = ["/auth/v1/otp"]
+count_by = ["number"]
+limit = 2
+per = "1h"
+[basalt.rate_limit.rules.countries]
+paths = ["/rest/v1/countries"]
+methods = ["GET"]
+count_by = ["header:x-client-info"]
+limit = 1
+per = "1h"
 [functions.open]
 verify_jwt = false
 """

@@ -14,7 +14,9 @@ from basalt.gateway import Gateway
 async def serving(gateway: Gateway) -> AsyncIterator[str]:
     """Its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, lifespan="on", log_config=None, ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(gateway, lifespan="on", log_config=None, ws="none", proxy_headers=False)
+    )
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)

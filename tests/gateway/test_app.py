@@ -12,7 +12,7 @@ from basalt.config import RateLimitSettings, load_settings
 from basalt.errors import BasaltError
 from basalt.gateway import Gateway
 from basalt.gateway.limits import RequestLimits
-from basalt.http import Request, Response, json_response
+from basalt.http import ClientAddresses, Request, Response, json_response
 from tests.gateway.serving import serving
 
 
@@ -62,7 +62,7 @@ async def client(keys: ProjectKeys) -> AsyncIterator[httpx2.AsyncClient]:
         limits,
         base_url="http://api.test",
         max_body_bytes=1000,
-        client_address_header="x-real-ip",
+        client_addresses=ClientAddresses("x-real-ip"),
     )
     headers = {"apikey": keys.secret_key}
     async with serving(gateway) as url, httpx2.AsyncClient(base_url=url, headers=headers) as http:

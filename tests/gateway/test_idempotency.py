@@ -480,6 +480,7 @@ def kill_gateway(server: Server) -> None:
     until(is_ready, 30)
 
 
+@pytest.mark.long
 @pytest.mark.req("P23")
 def test_after_kill_9_of_the_gateway_nothing_is_done_twice(shop: Shop, key: str) -> None:
     """Three requests lose it in the middle: PostgreSQL commits the first one, undoes the second one, and nobody knows

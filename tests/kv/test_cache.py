@@ -296,6 +296,7 @@ async def test_a_value_that_cannot_be_kept_is_its_callers_error(cache: Cache, ke
 # Several processes
 
 
+@pytest.mark.long
 @pytest.mark.req("P14", "S4")
 async def test_many_callers_in_four_processes_are_one_computation(
     cache_server: CacheServer, key: str
@@ -343,6 +344,7 @@ async def test_after_kill_9_of_the_computer_another_process_takes_over(
     assert len(calls) == 1
 
 
+@pytest.mark.long
 @pytest.mark.req("P14")
 async def test_a_computation_that_outlives_its_lease_is_not_taken_over(
     cache_server: CacheServer, cache: Cache, key: str

@@ -2,7 +2,7 @@
 
 import pytest
 
-from basalt.kv import RateLimiter, rate_limiter
+from basalt.kv import MemoryRates, Quota, RateLimiter, Use, rate_memory
 
 
 @pytest.mark.req("P15")
@@ -28,12 +28,17 @@ def test_keys_do_not_share_a_limit() -> None:
     assert limiter.take("b", 1, 60, now=1.0) is None
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limiter, "MAX_KEYS", 100)
-    limiter = RateLimiter()
+@pytest.mark.req("P15")
+def test_memory_is_bounded_and_made_up_keys_push_out_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_memory, "MAX_KEYS", 100)
+    rates = MemoryRates()
+    quota = Quota(1, 60.0, 1)
+    rates.use_now([Use("203.0.113.9", quota, group="addresses")], now=5.0)
     for number in range(1000):
-        limiter.take(str(number), 10, 60, now=5.0)
-    assert len(limiter._full_at) <= 100
+        rates.use_now([Use(str(number), quota, group="numbers")], now=5.0)
+        assert len(rates._groups["numbers"]) <= 100
+    assert rates.use_now([Use("203.0.113.9", quota, group="addresses")], now=5.0)[0].is_over
+    assert rates.use_now([Use("999", quota, group="numbers")], now=5.0)[0].is_over
 
 
 def test_a_limit_of_one_lets_one_through_at_any_instant() -> None:

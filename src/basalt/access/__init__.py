@@ -7,7 +7,7 @@ database.
 """
 
 from basalt.access.authoriser import AnyAuthoriser, Authoriser
-from basalt.access.bearer import BearerAuthoriser
+from basalt.access.bearer import BearerAuthoriser, bearer_token
 from basalt.access.caller import Caller
 from basalt.access.errors import AccessError
 from basalt.access.keys import ProjectKeys, load_project_keys, load_signing_jwks, store_signing_jwks
@@ -39,6 +39,7 @@ __all__ = [
     "SecretsError",
     "SecretsWatch",
     "add_sealing_key",
+    "bearer_token",
     "check_name",
     "list_secrets",
     "load_project_keys",

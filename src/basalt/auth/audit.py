@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
 from basalt.auth.users import Transaction, User, as_jsonb
+from basalt.observe import Counter
 
 Action = Literal[
     "login",
@@ -66,6 +67,10 @@ LOG_TYPES: Final[Mapping[Action, str]] = {
     "passkey_deleted": "user",
 }
 
+EVENTS: Final = Counter(
+    "basalt_auth_events_total", "What users and administrators did, by the audit log's actions.", ["action"]
+)
+
 INSERT_ENTRY: Final = """
 insert into auth.audit_log_entries (instance_id, id, payload, created_at, ip_address)
 values ('00000000-0000-0000-0000-000000000000', %(id)s, %(payload)s::jsonb::json, now(), '')
@@ -76,6 +81,7 @@ async def record(
     tx: Transaction, actor: User | str, action: Action, traits: Mapping[str, Any] | None = None
 ) -> None:
     """Write an entry. An actor that is no user is the role of an API key, `service_role`."""
+    EVENTS.add(1, action)
     payload: dict[str, Any] = {"action": action, "log_type": LOG_TYPES[action]}
     if isinstance(actor, User):
         payload["actor_id"] = str(actor.id)

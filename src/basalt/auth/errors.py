@@ -186,9 +186,11 @@ class OAuthError(BasaltError):
 
 
 def auth_error(error: BasaltError) -> AuthError:
-    """An error of the floors below in Auth's words: too large a body, an unreadable query, a wrong method."""
+    """An error of other floors in Auth's words: too large a body, an unreadable query, a wrong method, a rate limit."""
     if isinstance(error, AuthError):
         return error
+    if error.status == 429:
+        return AuthError("over_request_rate_limit", headers=error.headers)
     if error.code == "payload_too_large":
         return AuthError("request_entity_too_large", error.message)
     if error.status == 405:

@@ -11,12 +11,11 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Final
 
 from basalt.auth.errors import AuthError
-from basalt.http import Request
-from basalt.kv import RateLimiter
+from basalt.http import Request, client_network, is_loopback
+from basalt.kv import RateCounts, RateStore
 
 PERIOD_S: Final = 15 * 60.0
 PER_ADDRESS: Final = 5  # times the limit of an account: an office has one address and many people
@@ -36,10 +35,10 @@ class PasswordGuesses:
     """`limit` wrong passwords in 15 minutes and account, from any address; 0 is no limit. Addresses without a trusted
     header are those of the connections, and loopback is exempt then."""
 
-    def __init__(self, limit: int, *, trusts_header: bool) -> None:
+    def __init__(self, limit: int, *, trusts_header: bool, rates: RateStore | None = None) -> None:
         self._limit = limit
         self._trusts_header = trusts_header
-        self._limiter = RateLimiter()
+        self._limiter = RateCounts(rates)
         self._lines: dict[str, _Line] = {}
 
     @asynccontextmanager
@@ -56,30 +55,30 @@ class PasswordGuesses:
         line.people += 1
         try:
             async with line.turns:
-                self._check(account, request)
+                await self._check(account, request)
                 yield
         finally:
             line.people -= 1
             if not line.people:
                 del self._lines[key]
 
-    def count_wrong(self, account: str, request: Request) -> None:
+    async def count_wrong(self, account: str, request: Request) -> None:
         """To be called within the turn."""
         for key, limit in self._buckets(account, request):
-            self._limiter.take(key, limit, PERIOD_S)
+            await self._limiter.take(key, limit, PERIOD_S)
 
-    def _check(self, account: str, request: Request) -> None:
+    async def _check(self, account: str, request: Request) -> None:
         for key, limit in self._buckets(account, request):
-            wait_s = self._limiter.wait_s(key, limit, PERIOD_S)
+            wait_s = await self._limiter.wait_s(key, limit, PERIOD_S)
             if wait_s is not None:
                 raise _over(wait_s)
 
     def _buckets(self, account: str, request: Request) -> list[tuple[str, int]]:
         if not self._limit:
             return []
-        buckets = [(f"account:{_digest(account)}", self._limit)]
-        if self._trusts_header or not _is_loopback(request.client_ip):
-            buckets.append((f"address:{request.client_ip}", self._limit * PER_ADDRESS))
+        buckets = [(f"auth:account:{_digest(account)}", self._limit)]
+        if self._trusts_header or not is_loopback(request.client_ip):
+            buckets.append((f"auth:address:{client_network(request.client_ip)}", self._limit * PER_ADDRESS))
         return buckets
 
 
@@ -90,10 +89,3 @@ def _over(wait_s: float) -> AuthError:
 def _digest(account: str) -> str:
     """Keys of one length, whatever was sent as an address."""
     return hashlib.sha256(account.encode()).hexdigest()[:32]
-
-
-def _is_loopback(client_ip: str) -> bool:
-    try:
-        return ip_address(client_ip).is_loopback
-    except ValueError:
-        return False

@@ -125,7 +125,7 @@ async def send_phone_code(
         raise
     if fixed is not None:
         return "test-otp"
-    call.auth.limits.check_sending("sms", phone)
+    await call.auth.limits.check_sending("sms", phone)
     await call.auth.messages.text(call.request, tx, purpose, user, phone, code, channel)
     return None
 
@@ -162,9 +162,9 @@ async def _mail(
 ) -> None:
     """Every mail with a code or link leaves here; `send_phone_code` is the same for text messages. Only what is
     really sent counts against the limits: the code is stored by now, so it was not too soon."""
-    call.auth.limits.check_sending("email", to)
+    await call.auth.limits.check_sending("email", to)
     if current is not None:
-        call.auth.limits.check_sending("email", user.email)
+        await call.auth.limits.check_sending("email", user.email)
     await call.auth.messages.mail(call.request, tx, kind, user, to, ticket, call.redirect_to, current=current)
 
 

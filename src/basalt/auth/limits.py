@@ -3,8 +3,11 @@ account, from wherever the requests come.
 
 The limits per address act on the configured client-address header alone: without one every client of a development
 machine would share an address, so they do not apply (GoTrue middleware.go performRateLimitingWithHeader). They allow
-a burst up to the setting and no more, where GoTrue lets 30 requests through at once whatever is set. Everything is
-counted in the memory of one process.
+a burst up to the setting and no more, where GoTrue lets 30 requests through at once whatever is set. Where proxies are
+named (`basalt.trusted_proxies`), every request has an address that can be believed, and the limits apply to all.
+
+Everything is counted where the installation counts (`basalt.rate_limit.store`), and in the memory of this process
+while that store is away.
 """
 
 import hashlib
@@ -14,8 +17,8 @@ from typing import Final, Literal
 from basalt.auth.errors import AuthError
 from basalt.auth.guesses import PasswordGuesses
 from basalt.config import AuthSettings
-from basalt.http import Request
-from basalt.kv import RateLimiter
+from basalt.http import Request, client_network
+from basalt.kv import RateCounts, RateStore
 
 Kind = Literal[
     "anonymous",
@@ -38,14 +41,24 @@ FIVE_MINUTES_S: Final = 300.0
 
 
 class Limits:
-    """`passwords` are the limits on wrong passwords."""
+    """`passwords` are the limits on wrong passwords. `rates` counts for all gateways."""
 
-    def __init__(self, settings: AuthSettings, *, header: str | None) -> None:
+    def __init__(
+        self,
+        settings: AuthSettings,
+        *,
+        header: str | None,
+        knows_proxies: bool = False,
+        rates: RateStore | None = None,
+    ) -> None:
         limit = settings.rate_limit
-        self.passwords = PasswordGuesses(limit.password_failures, trusts_header=header is not None)
+        self.passwords = PasswordGuesses(
+            limit.password_failures, trusts_header=header is not None, rates=rates
+        )
         self._header = header
-        self._limiter = RateLimiter()
-        self._mailboxes = RateLimiter()  # of its own, so that made-up addresses push out nothing else
+        self._knows_proxies = knows_proxies
+        self._limiter = RateCounts(rates)
+        self._mailboxes = RateCounts(rates)  # of its own, so that made-up addresses push out nothing else
         self._codes_sent = limit.codes_sent
         # Over all users, where it costs money or reputation; None is no limit.
         self._sent: dict[Way, int | None] = {
@@ -66,47 +79,52 @@ class Limits:
             "oauth_client_register": (limit.oauth_client_register, HOUR_S),
         }
 
-    def check(self, kind: Kind, request: Request) -> None:
+    async def check(self, kind: Kind, request: Request) -> None:
         """Raises AuthError over_request_rate_limit with `Retry-After` in seconds."""
-        if self._header is None or request.headers.get(self._header.lower()) is None:
+        if not self._knows_address(request):
             return
         limit, per_s = self._rates[kind]
-        key = f"{kind}:{request.prefix}{request.path}:{request.client_ip}"
-        wait_s = self._limiter.take(key, limit, per_s) if limit else per_s
+        key = f"auth:{kind}:{request.prefix}{request.path}:{client_network(request.client_ip)}"
+        wait_s = await self._limiter.take(key, limit, per_s) if limit else per_s
         if wait_s is not None:
             raise AuthError("over_request_rate_limit", headers=[("Retry-After", str(math.ceil(wait_s)))])
 
-    def check_sending(self, way: Way, address: str) -> None:
+    async def check_sending(self, way: Way, address: str) -> None:
         """Count a message that is about to be sent. Raises AuthError over_email_send_rate_limit or
         over_sms_send_rate_limit."""
-        self._check_mailbox(way, address)
+        await self._check_mailbox(way, address)
         total = self._sent[way]
         if total is None:
             return
-        wait_s = self._limiter.take(f"sent:{way}", total, HOUR_S) if total else HOUR_S
+        wait_s = await self._limiter.take(f"auth:sent:{way}", total, HOUR_S) if total else HOUR_S
         if wait_s is not None:
             raise _over(way, wait_s)
 
-    def pretend_sending(self, way: Way, address: str, purpose: str, max_frequency_s: float) -> None:
+    async def pretend_sending(self, way: Way, address: str, purpose: str, max_frequency_s: float) -> None:
         """For an address without an account: raise what `check_sending` and the shortest time between two messages
         would raise for one with an account, so that no limit tells them apart."""
         if max_frequency_s:
-            key = f"decoy:{purpose}:{_digest(address)}"
-            wait_s = self._mailboxes.take(key, 1, max_frequency_s)
+            key = f"auth:decoy:{purpose}:{_digest(address)}"
+            wait_s = await self._mailboxes.take(key, 1, max_frequency_s)
             if wait_s is not None:
                 message = f"For security purposes, you can only request this after {int(wait_s)} seconds."
                 raise AuthError(_code(way), message)
-        self._check_mailbox(way, address)
+        await self._check_mailbox(way, address)
         total = self._sent[way]
         if total is not None:
-            wait_s = self._limiter.wait_s(f"sent:{way}", total, HOUR_S) if total else HOUR_S
+            wait_s = await self._limiter.wait_s(f"auth:sent:{way}", total, HOUR_S) if total else HOUR_S
             if wait_s is not None:
                 raise _over(way, wait_s)
 
-    def _check_mailbox(self, way: Way, address: str) -> None:
+    def _knows_address(self, request: Request) -> bool:
+        if self._header is None:
+            return False
+        return self._knows_proxies or self._header.lower() in request.headers
+
+    async def _check_mailbox(self, way: Way, address: str) -> None:
         if not self._codes_sent:
             return
-        wait_s = self._mailboxes.take(f"codes:{way}:{_digest(address)}", self._codes_sent, HOUR_S)
+        wait_s = await self._mailboxes.take(f"auth:codes:{way}:{_digest(address)}", self._codes_sent, HOUR_S)
         if wait_s is not None:
             raise _over(way, wait_s)
 

@@ -34,7 +34,7 @@ class Parameters(msgspec.Struct):
 async def send_otp(call: Call) -> Response:
     """Raises AuthError otp_disabled, validation_failed, signup_disabled, …_provider_disabled,
     over_…_send_rate_limit."""
-    call.auth.limits.check("otp", call.request)
+    await call.auth.limits.check("otp", call.request)
     parameters = await call.parameters(Parameters)
     if parameters.email and parameters.phone:
         message = "Only an email address or phone number should be provided"
@@ -51,7 +51,7 @@ async def send_otp(call: Call) -> Response:
 
 async def send_magic_link(call: Call) -> Response:
     """The older endpoint of e-mail links. Raises AuthError like `send_otp`."""
-    call.auth.limits.check("otp", call.request)
+    await call.auth.limits.check("otp", call.request)
     parameters = await call.parameters(Parameters)
     if not parameters.email:
         raise AuthError("validation_failed", "Password recovery requires an email", status=422)

@@ -43,7 +43,7 @@ class ResendParameters(msgspec.Struct):
 
 async def send_recovery_mail(call: Call) -> Response:
     """Raises AuthError validation_failed, email_provider_disabled, over_email_send_rate_limit."""
-    call.auth.limits.check("otp", call.request)
+    await call.auth.limits.check("otp", call.request)
     if not call.settings.email.enable_signup:
         raise AuthError("email_provider_disabled", status=400)
     parameters = await call.parameters(RecoverParameters)
@@ -56,7 +56,7 @@ async def send_recovery_mail(call: Call) -> Response:
         if user is None:
             work.is_decoy = True
             frequency_s = call.settings.email.max_frequency_s
-            call.auth.limits.pretend_sending("email", email, "recovery", frequency_s)
+            await call.auth.limits.pretend_sending("email", email, "recovery", frequency_s)
         else:
             if is_pkce:
                 await keep_flow(
@@ -74,7 +74,7 @@ async def send_recovery_mail(call: Call) -> Response:
 
 async def resend(call: Call) -> Response:
     """Raises AuthError validation_failed, …_provider_disabled, over_…_send_rate_limit."""
-    call.auth.limits.check("otp", call.request)
+    await call.auth.limits.check("otp", call.request)
     parameters = _checked(call, await call.parameters(ResendParameters))
     message_id = None
     way: Way = "email" if parameters.email else "sms"
@@ -86,7 +86,7 @@ async def resend(call: Call) -> Response:
             work.is_decoy = True
             section = call.settings.email if parameters.email else call.settings.sms
             address = parameters.email or parameters.phone
-            call.auth.limits.pretend_sending(way, address, parameters.type, section.max_frequency_s)
+            await call.auth.limits.pretend_sending(way, address, parameters.type, section.max_frequency_s)
     return json_response({"message_id": message_id} if message_id else {})
 
 

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import msgspec
 
+from basalt.auth.audit import EVENTS
 from basalt.auth.call import Call
 from basalt.auth.errors import AuthError, OAuthError
 from basalt.auth.queries import load_json, text_array
@@ -63,7 +64,7 @@ class Swap:
 async def refresh(call: Call) -> Response:
     """Raises AuthError refresh_token_not_found, refresh_token_already_used, session_expired,
     session_not_found, user_banned, validation_failed, conflict."""
-    call.auth.limits.check("refresh", call.request)
+    await call.auth.limits.check("refresh", call.request)
     parameters = await call.parameters(Parameters)
     return session_response(await refresh_session(call, parameters.refresh_token))
 
@@ -77,6 +78,7 @@ async def refresh_session(call: Call, token: str, *, client_id: UUID | None = No
     while time.monotonic() < give_up_at:
         outcome, session = await _try(call, token, client_id)
         if session is not None:
+            EVENTS.add(1, "token_refreshed")  # its entry is written by the database
             return session
         if outcome != "locked":
             raise _refusal(outcome)

@@ -27,6 +27,7 @@ from basalt.auth.routes import ROUTES, modules_in_use
 from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.http import OutgoingClient, Request, Response, Route
+from basalt.kv import RateStore
 from basalt.late import import_all
 from basalt.postgres import DatabaseAccess, LanePool, PostgresError, open_pool
 from basalt.senders import Inbox, Sender
@@ -35,11 +36,13 @@ POOL_SIZE = 16
 LANES = 3
 INBOX_POOL_SIZE = 4
 
+ERRORS = observe.Counter("basalt_auth_errors_total", "Errors by GoTrue's code.", ["code"])
+
 
 class AuthService:
     """`/auth/v1`. Connects as `supabase_auth_admin`. Mails and text messages leave by the settings' server and
-    provider, by the Inbox where there is none, or all by `sender`. Raises ConfigError for settings of theirs that
-    will not do."""
+    provider, by the Inbox where there is none, or all by `sender`. `rates` counts for all gateways together. Raises
+    ConfigError for settings of theirs that will not do."""
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class AuthService:
         sender: Sender | None = None,
         *,
         bcrypt_rounds: int = DEFAULT_ROUNDS,
+        rates: RateStore | None = None,
     ) -> None:
         base_url = settings.api_url
         conninfo = access.conninfo("supabase_auth_admin")
@@ -85,7 +89,12 @@ class AuthService:
             if settings.auth.saml.enabled
             else None,
             metadata_http=self._metadata_http,
-            limits=Limits(settings.auth, header=settings.basalt.client_address_header),
+            limits=Limits(
+                settings.auth,
+                header=settings.basalt.address_header,
+                knows_proxies=bool(settings.basalt.trusted_proxies),
+                rates=rates,
+            ),
             pace=Pace(),
         )
 
@@ -108,10 +117,15 @@ class AuthService:
             await self._smtp.close()
         self._passwords.close()
 
+    def refuse(self, error: BasaltError, request: Request) -> Response:
+        """The answer to a request that was refused before it came here."""
+        return render_error(auth_error(error), request.headers, request.request_id)
+
     async def respond(self, request: Request) -> Response:
         try:
             return await self._answer(request)
         except OAuthError as error:
+            ERRORS.add(1, error.code)
             return render_oauth_error(error)
         except BasaltError as error:
             failure = auth_error(error)
@@ -127,6 +141,7 @@ class AuthService:
         except Exception as error:
             failure = AuthError("unexpected_failure")
             failure.__cause__ = error
+        ERRORS.add(1, failure.code)
         if failure.status >= 500:
             _report(request, failure)
         return render_error(failure, request.headers, request.request_id)
@@ -151,7 +166,7 @@ class AuthService:
 
 
 def _find_route(request: Request) -> tuple[Route, dict[str, str]]:
-    found = ROUTES.match(request.method, request.raw_path)
+    found = ROUTES.find(request)
     if found is None:
         raise AuthError("not_found")
     # Mail scanners look at links with HEAD; the code in it must survive that.

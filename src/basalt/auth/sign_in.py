@@ -58,7 +58,7 @@ async def grant_token(call: Call) -> Response:
 async def sign_in_with_password(call: Call) -> Response:
     """Raises AuthError invalid_credentials, email_not_confirmed, phone_not_confirmed, user_banned,
     …_provider_disabled."""
-    call.auth.limits.check("sign_in", call.request)
+    await call.auth.limits.check("sign_in", call.request)
     parameters = await call.parameters(PasswordParameters)
     if parameters.email and parameters.phone:
         message = "Only an email address or phone number should be provided on login."
@@ -87,7 +87,7 @@ async def sign_in_with_password(call: Call) -> Response:
 
 async def exchange_code(call: Call) -> Response:
     """Raises AuthError flow_state_not_found, flow_state_expired, bad_code_verifier, validation_failed."""
-    call.auth.limits.check("sign_in", call.request)
+    await call.auth.limits.check("sign_in", call.request)
     parameters = await call.parameters(PkceParameters)
     if not parameters.auth_code or not parameters.code_verifier:
         message = "invalid request: both auth code and code verifier should be non-empty"
@@ -122,7 +122,7 @@ async def _check_password(call: Call, parameters: PasswordParameters) -> tuple[U
         stored = user.password_hash if user else None
         is_right = await call.auth.passwords.verify(parameters.password, stored)
         if not is_right:
-            guesses.count_wrong(account, call.request)
+            await guesses.count_wrong(account, call.request)
     return user, is_right
 
 

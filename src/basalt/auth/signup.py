@@ -73,7 +73,7 @@ async def sign_up(call: Call) -> Response:
     parameters = await call.parameters(Parameters)
     if not parameters.email and not parameters.phone:
         return await _sign_up_anonymously(call, parameters)
-    call.auth.limits.check("sign_in", call.request)
+    await call.auth.limits.check("sign_in", call.request)
     _check_open(call)
     if not parameters.password:
         raise AuthError("validation_failed", "Signup requires a valid password")
@@ -190,7 +190,7 @@ def _obfuscated(call: Call, wanted: SignUp) -> dict[str, Any]:
 async def _sign_up_anonymously(call: Call, parameters: Parameters) -> Response:
     if not call.settings.enable_anonymous_sign_ins:
         raise AuthError("anonymous_provider_disabled")
-    call.auth.limits.check("anonymous", call.request)
+    await call.auth.limits.check("anonymous", call.request)
     _check_open(call)
     async with call.auth.transaction() as tx:
         try:

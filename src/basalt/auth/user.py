@@ -67,7 +67,7 @@ async def update_user(call: Call) -> Response:
     """Raises AuthError email_exists, phone_exists, same_password, weak_password, reauthentication_needed,
     reauthentication_not_valid, not_admin, insufficient_aal, user_sso_managed, validation_failed,
     current_password_required, current_password_invalid, over_…_send_rate_limit."""
-    call.auth.limits.check("otp", call.request)
+    await call.auth.limits.check("otp", call.request)
     parameters = _checked(await call.parameters(Parameters))
     if parameters.password is not None:
         await call.auth.password_rules.check(parameters.password)
@@ -158,7 +158,7 @@ async def _check_current_password(call: Call, user: User, parameters: Parameters
     guesses = call.auth.limits.passwords
     async with guesses.turn(user.email or user.phone, call.request):
         if not await call.auth.passwords.verify(parameters.current_password, user.password_hash):
-            guesses.count_wrong(user.email or user.phone, call.request)
+            await guesses.count_wrong(user.email or user.phone, call.request)
             raise AuthError("current_password_invalid")
 
 

@@ -110,7 +110,7 @@ class Proof:
 
 async def verify(call: Call) -> Response:
     """POST: a session. Raises AuthError otp_expired, user_banned, validation_failed."""
-    call.auth.limits.check("verify", call.request)
+    await call.auth.limits.check("verify", call.request)
     proof = _parse_proof(await call.parameters(Parameters))
     async with call.auth.transaction() as tx:
         outcome = await _verify(call, tx, proof)
@@ -124,7 +124,7 @@ async def verify(call: Call) -> Response:
 async def follow_link(call: Call) -> Response:
     """GET: a redirect with the session in its fragment, or with a code for the PKCE exchange, or with the
     error. Raises AuthError validation_failed for what no mail of ours contains."""
-    call.auth.limits.check("verify", call.request)
+    await call.auth.limits.check("verify", call.request)
     verification_type, token = call.query.get("type", ""), call.query.get("token", "")
     _check_type(verification_type)
     if not token:

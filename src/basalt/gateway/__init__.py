@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from basalt.gateway.app import Gateway, Service
+    from basalt.gateway.metrics_page import serve_metrics
     from basalt.gateway.serve import serve_functions, serve_project, serve_rest
 
-__all__ = ["Gateway", "Service", "serve_functions", "serve_project", "serve_rest"]
+__all__ = ["Gateway", "Service", "serve_functions", "serve_metrics", "serve_project", "serve_rest"]
 
 _MODULES = {
     "Gateway": "basalt.gateway.app",
     "Service": "basalt.gateway.app",
     "serve_functions": "basalt.gateway.serve",
+    "serve_metrics": "basalt.gateway.metrics_page",
     "serve_project": "basalt.gateway.serve",
     "serve_rest": "basalt.gateway.serve",
 }

@@ -11,13 +11,16 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
 from basalt import observe
+from basalt.config import TelemetrySettings
 from basalt.errors import BasaltError, render_error
 from basalt.gateway.answers import Send, write_answer
 from basalt.gateway.edges import Edge, ProjectEdge
 from basalt.gateway.idempotency import Idempotency
 from basalt.gateway.limits import RequestLimits
+from basalt.gateway.reporting import DISCONNECTS, Answered, Reporter, in_flight
 from basalt.gateway.websocket import FrameProtocol
 from basalt.http import (
+    ClientAddresses,
     ClientDisconnectedError,
     Headers,
     Request,
@@ -29,9 +32,9 @@ from basalt.http import (
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Refusal = Callable[[BasaltError, Request], Response]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-PROBES = frozenset({"/health", "/ready"})  # asked every few seconds, and worth a line only when they fail
 
 
 class Service(Protocol):
@@ -57,17 +60,31 @@ class SocketService(Protocol):
 
 
 class Place(NamedTuple):
-    """A service and where it stands."""
+    """A service and where it stands. `name` is the prefix without its version, as figures have it."""
 
     prefix: str
     service: Service
     edge: Edge
+    name: str
+
+
+class Visit:
+    """What is known of a request when its answer has been written. `standing` are the headers that tell how its caller
+    stands with the rate limits."""
+
+    __slots__ = ("place", "request", "standing")
+
+    def __init__(self, place: Place | None) -> None:
+        self.place = place
+        self.request: Request | None = None
+        self.standing: list[tuple[bytes, bytes]] = []
 
 
 class Gateway:
     """`services` maps a prefix to its service, in the order they are opened; what has the prefix `""` gets whatever
-    no other one claims. `edges` are those of services that have their own; `client_address_header` names the header
-    that a trusted proxy sets; `idempotency` answers repeated writes."""
+    no other one claims. `edges` are those of services that have their own; `client_addresses` knows whom to believe
+    who the client is; `refusals` word a refusal by a rate limit as their service would; `idempotency` answers repeated
+    writes; `reporter` counts and logs them all."""
 
     def __init__(
         self,
@@ -76,56 +93,98 @@ class Gateway:
         *,
         base_url: str,
         max_body_bytes: int,
-        client_address_header: str | None = None,
+        client_addresses: ClientAddresses | None = None,
         edges: Mapping[str, Edge] = MappingProxyType({}),
+        refusals: Mapping[str, Refusal] = MappingProxyType({}),
         idempotency: Idempotency | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._services = services
         self._edge = ProjectEdge()
-        places = [Place(prefix, one, edges.get(prefix, self._edge)) for prefix, one in services.items()]
+        places = [
+            Place(prefix, one, edges.get(prefix, self._edge), prefix.split("/")[1] if prefix else "root")
+            for prefix, one in services.items()
+        ]
         self._by_first_segment = {place.prefix.split("/")[1]: place for place in places if place.prefix}
         self._root = next((place for place in places if not place.prefix), None)
         self._limits = limits
+        self._reporter = reporter or Reporter(TelemetrySettings())
+        self._refusals = refusals
         self._base_url = base_url
         self._max_body_bytes = max_body_bytes
-        self._client_address_header = client_address_header
+        self._client_addresses = client_addresses or ClientAddresses(None)
         self._idempotency = idempotency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._serve(scope, receive, send)
+            await (self._serve_traced if observe.is_tracing() else self._serve)(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
             await receive()
             await self._serve_socket(scope, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> Answered | None:
+        """What is known of the request afterwards, where somebody wants to know it."""
         started = time.perf_counter()
         headers = Headers(scope["headers"])
         request_id = _request_id(headers)
         token = observe.request_id.set(request_id)
+        traceparent = headers.get("traceparent")
+        if traceparent is not None:
+            observe.accept_traceparent(traceparent)
+        place = self._place_of(scope["path"])
+        name = place.name if place is not None else ""
+        visit = Visit(place)
+        in_flight[name] += 1
         try:
-            response = await self._answer(scope, headers, request_id, receive)
+            response = await self._answer(scope, headers, request_id, receive, visit)
             size = await write_answer(response, send, method=scope["method"])
         except ClientDisconnectedError:
+            DISCONNECTS.add(1, name)
             observe.event("client_disconnected", level="debug", method=scope["method"], path=scope["path"])
-            return
+            return None
         finally:
+            in_flight[name] -= 1
             observe.request_id.reset(token)
-        level: observe.Level = "debug" if scope["path"] in PROBES else "info"
-        if observe.is_enabled(level):
-            observe.event(
-                "request",
-                level=level,
-                request_id=request_id,
-                method=scope["method"],
-                path=scope["path"],
-                status=response.status,
-                bytes=size,
-                ms=round((time.perf_counter() - started) * 1000, 2),
-                client=self._client_ip(scope, headers),
-            )
+        took_s = time.perf_counter() - started
+        route = visit.request.route if visit.request is not None else ""
+        reporter = self._reporter
+        reporter.count(name, route, scope["method"], response.status, size, took_s)
+        wants_line = reporter.wants_line(scope["path"], response.status)
+        if not wants_line and not observe.is_tracing():
+            return None
+        answered = Answered(
+            place.prefix if place is not None else "",
+            name,
+            route,
+            scope["method"],
+            scope["path"],
+            scope["query_string"],
+            response.status,
+            size,
+            took_s,
+            self._client_ip(scope, headers),
+            headers,
+            request_id,
+        )
+        if wants_line:
+            reporter.log(answered)
+        return answered
+
+    async def _serve_traced(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        parent = Headers(scope["headers"]).get("traceparent")
+        attributes = {"http.request.method": method, "url.path": scope["path"]}
+        with observe.span(method, kind="server", parent=parent, attributes=attributes) as span:
+            answered = await self._serve(scope, receive, send)
+            if answered is not None:
+                route = f"/{answered.service}{answered.route}"
+                span.rename(f"{method} {route}")
+                span.note(http__route=route, http__response__status_code=answered.status)
+                span.note(basalt__request_id=answered.request_id)
+                if answered.status >= 500:
+                    span.fail(str(answered.status))
 
     async def _serve_socket(self, scope: Scope, send: Send) -> None:
         """Hand the connection to the service; where none takes it, the handshake is refused with 404."""
@@ -140,6 +199,7 @@ class Gateway:
             if place is None or not isinstance(place.service, SocketService):
                 raise BasaltError("not_found", 404, f"No WebSocket is served at {path}")
             request = self._request(scope, headers, request_id, place.prefix, path, _receive_nothing)
+            await self._limits.check_handshake(request)
             await place.service.connect(request, connection)
         except BasaltError as error:
             await connection.reject(
@@ -150,19 +210,23 @@ class Gateway:
         finally:
             observe.request_id.reset(token)
 
-    async def _answer(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
-        place = self._place_of(scope["path"])
-        edge = self._edge if place is None else place.edge
+    async def _answer(
+        self, scope: Scope, headers: Headers, request_id: str, receive: Receive, visit: Visit
+    ) -> Response:
+        edge = self._edge if visit.place is None else visit.place.edge
         response = edge.answer_early(scope["method"], headers)
         if response is None:
-            response = await self._respond(scope, headers, request_id, receive)
+            response = await self._respond(scope, headers, request_id, receive, visit)
+            response.headers.extend(visit.standing)
         edge.finish(response, scope["method"], headers, request_id)
         return response
 
-    async def _respond(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
+    async def _respond(
+        self, scope: Scope, headers: Headers, request_id: str, receive: Receive, visit: Visit
+    ) -> Response:
         """The service's answer, or the structured error of whatever went wrong before or in it."""
         try:
-            return await self._dispatch(scope, headers, request_id, receive)
+            return await self._dispatch(scope, headers, request_id, receive, visit)
         except ClientDisconnectedError:
             raise
         except BasaltError as error:
@@ -178,19 +242,28 @@ class Gateway:
             )
             return json_response(render_error(internal, request_id), 500)
 
-    async def _dispatch(self, scope: Scope, headers: Headers, request_id: str, receive: Receive) -> Response:
-        place = self._place_of(scope["path"])
+    async def _dispatch(
+        self, scope: Scope, headers: Headers, request_id: str, receive: Receive, visit: Visit
+    ) -> Response:
+        place = visit.place
         if place is not None and getattr(place.service, "takes_raw_path", False):
             path = str(scope["path"])
         else:
             path = _decode_path(scope)
-            place = self._place_of(path)
+            if path != scope["path"]:
+                place = visit.place = self._place_of(path)
         if place is None:
             raise BasaltError(
                 "not_found", 404, f"Nothing is served at {path}", hint=f"Try {', '.join(self._services)}"
             )
-        request = self._request(scope, headers, request_id, place.prefix, path, receive)
-        self._limits.check(request)
+        request = visit.request = self._request(scope, headers, request_id, place.prefix, path, receive)
+        try:
+            visit.standing.extend(await self._limits.check(request))
+        except BasaltError as error:
+            refuse = self._refusals.get(place.prefix)
+            if refuse is None:
+                raise
+            return refuse(error, request)
         if self._idempotency is not None and self._idempotency.concerns(request):
             return await self._idempotency.respond(request, place.service)
         return await place.service.respond(request)
@@ -220,12 +293,8 @@ class Gateway:
         return self._root
 
     def _client_ip(self, scope: Scope, headers: Headers) -> str:
-        if self._client_address_header is not None:
-            forwarded = headers.get(self._client_address_header.lower())
-            if forwarded:
-                return forwarded.split(",")[0].strip()
         client = scope.get("client")
-        return client[0] if client else "unknown"
+        return self._client_addresses.find(client[0] if client else "unknown", headers)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """ASGI lifespan: open every service before the first request, close them after the last."""
@@ -233,6 +302,7 @@ class Gateway:
             await receive()
             if self._idempotency is not None:
                 stack.push_async_callback(self._idempotency.close)
+            stack.push_async_callback(self._limits.close)
             try:
                 for service in dict.fromkeys(self._services.values()):  # one may stand in two places
                     await service.open()

@@ -23,7 +23,7 @@ TUS_EXPOSED = (
 EXPOSED = (
     REST_EXPOSED
     + b", Link, X-Total-Count, X-Request-Id, X-Supabase-Api-Version, X-Sb-Error-Code, X-Relay-Error, Retry-After, "
-    + b"Idempotency-Replayed, "
+    + b"Idempotency-Replayed, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, "
     + TUS_EXPOSED
 )
 MAX_AGE_S = b"86400"

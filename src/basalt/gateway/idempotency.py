@@ -101,6 +101,7 @@ class Idempotency:
             if self._running.get(claim.key) is done:
                 del self._running[claim.key]
             done.set()
+            request.route = detached.route
 
     # The key
 

@@ -4,12 +4,14 @@ The gateway turns ASGI into a `Request`, a service answers with a `Response`, th
 """
 
 from basalt.http.addresses import AddressGuard, Resolve
+from basalt.http.client_address import ClientAddresses, client_network, is_loopback
 from basalt.http.conditions import check_conditions, is_range_current
 from basalt.http.headers import Headers
 from basalt.http.outgoing import OutgoingAnswer, OutgoingClient, OutgoingError, resolve_public
 from basalt.http.ranges import RangeError, parse_range
 from basalt.http.request import ClientDisconnectedError, KeyedWrite, Request
 from basalt.http.response import Response, json_response
+from basalt.http.retry_after import parse_retry_after
 from basalt.http.routes import Handler, Route, RouteTable
 from basalt.http.websocket import BINARY, PING, TEXT, Closed, SocketConnection, build_frame
 from basalt.http.wire import (
@@ -28,6 +30,7 @@ __all__ = [
     "PING",
     "TEXT",
     "AddressGuard",
+    "ClientAddresses",
     "ClientDisconnectedError",
     "Closed",
     "Failure",
@@ -52,9 +55,12 @@ __all__ = [
     "WireRequest",
     "build_frame",
     "check_conditions",
+    "client_network",
+    "is_loopback",
     "is_range_current",
     "json_response",
     "parse_range",
+    "parse_retry_after",
     "parse_target",
     "resolve_public",
 ]

@@ -29,7 +29,8 @@ class Request:
     """`path` is decoded and `raw_path` still percent-encoded; both are without the service's `prefix`, which
     is `/rest/v1` or alike.
     `base_url` is the configured public address of the API and never comes from `Host`
-    (GHSA-3529-5m8x-rpv3). `keyed` is the claim of a request with an idempotency key."""
+    (GHSA-3529-5m8x-rpv3). `keyed` is the claim of a request with an idempotency key. `route` is the template of the
+    path that a service answers it by, for its figures: `/object/{bucket}/{name*}`."""
 
     __slots__ = (
         "_body",
@@ -45,6 +46,7 @@ class Request:
         "query_string",
         "raw_path",
         "request_id",
+        "route",
     )
 
     def __init__(
@@ -75,6 +77,7 @@ class Request:
         self._receive = receive
         self._body: bytes | None = None
         self.keyed: KeyedWrite | None = None
+        self.route = ""
 
     async def detach(self) -> "Request":
         """The same request with its body read, for work that goes on when the client leaves."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from basalt.errors import BasaltError
+from basalt.http.request import Request
 from basalt.http.response import Response
 
 Handler = Callable[..., Awaitable[Response]]
@@ -33,6 +34,13 @@ class RouteTable:
             for segment in _split(route.path):
                 node = node.setdefault(_kind(segment), {})
             node.setdefault("", {})[route.method] = route
+
+    def find(self, request: Request) -> tuple[Route, dict[str, str]] | None:
+        """`match` for a request, which takes down by which route it is answered."""
+        found = self.match(request.method, request.raw_path)
+        if found is not None:
+            request.route = found[0].path
+        return found
 
     def match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route for a still percent-encoded `path`, with its decoded segments; None when no route has

@@ -1,12 +1,15 @@
-"""Removes what has expired: cached values in the database, whichever engine the cache has, and idempotency keys."""
+"""Removes what has expired: cached values in the database, whichever engine the cache has, idempotency keys, and full
+buckets of rate limits."""
 
 import asyncio
 
 from basalt import observe
 from basalt.config import Settings
 from basalt.errors import BasaltError
+from basalt.kv.gcra import RateStoreError
 from basalt.kv.idempotency_keys import IdempotencyKeys
 from basalt.kv.postgres import PostgresEngine
+from basalt.kv.rate_postgres import PostgresRates
 from basalt.postgres import DatabaseAccess, PostgresError
 from basalt.waiting import wait_within
 
@@ -18,6 +21,7 @@ class ExpiryPurger:
 
     def __init__(self, settings: Settings, access: DatabaseAccess) -> None:
         self._interval_s = settings.basalt.cache.purge_interval_s
+        self._counts_rates = settings.basalt.rate_limit.store == "postgres"
         self._conninfo = access.conninfo("authenticator")
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -28,13 +32,20 @@ class ExpiryPurger:
     async def _purge(self) -> None:
         """By connections of its own that end with it: it is minutes until the next time."""
         values, keys = PostgresEngine(self._conninfo), IdempotencyKeys(self._conninfo)
+        rates = PostgresRates(self._conninfo)
         try:
             await values.open()
-            removed = await values.purge(), await keys.purge()
-            observe.event("expired_purged", level="debug", values=removed[0], idempotency_keys=removed[1])
-        except (BasaltError, PostgresError) as error:
+            observe.event(
+                "expired_purged",
+                level="debug",
+                values=await values.purge(),
+                idempotency_keys=await keys.purge(),
+                rates=await rates.purge() if self._counts_rates else 0,
+            )
+        except (BasaltError, PostgresError, RateStoreError) as error:
             # The database is away, or the project has a table of its own: the next time may be better.
             observe.event("expired_not_purged", level="warning", reason=str(error))
         finally:
             await values.close()
             await keys.close()
+            await rates.close()

@@ -1,20 +1,14 @@
-"""Rate limits, in the memory of one process.
+"""Rate limits of one process for those who cannot wait: `MemoryRates` without its coroutine."""
 
-A bucket per key fills evenly up to its limit (GCRA: one instant per key, no timers), so a burst up to the limit passes
-and the rest is told when to come back.
-"""
-
-import time
-
-MAX_KEYS = 100_000
-ROUNDING_S = 1e-6  # of sums of instants; without it the only one of a limit of one may be refused
+from basalt.kv.gcra import Quota, Use
+from basalt.kv.rate_memory import MemoryRates
 
 
 class RateLimiter:
-    """Limits by key. Memory is bounded: keys that have filled up again are forgotten first."""
+    """Limits by key, without a burst of their own."""
 
     def __init__(self) -> None:
-        self._full_at: dict[str, float] = {}
+        self._rates = MemoryRates()
 
     def take(self, key: str, limit: int, per_s: float, *, now: float | None = None) -> float | None:
         """Use one of `limit` per `per_s` seconds. None when it was free, else the seconds until one is.
@@ -23,24 +17,12 @@ class RateLimiter:
         >>> [limiter.take("a", 2, 60, now=100.0) for _ in range(3)]
         [None, None, 30.0]
         """
-        moment = time.monotonic() if now is None else now
-        wait_s = self.wait_s(key, limit, per_s, now=moment)
-        if wait_s is not None:
-            return wait_s
-        full_at = max(self._full_at.get(key, 0.0), moment) + per_s / limit
-        if key not in self._full_at and len(self._full_at) >= MAX_KEYS:
-            self._forget(moment)
-        self._full_at[key] = full_at
-        return None
+        return self._use(key, Quota(limit, per_s, limit), peek=False, now=now)
 
     def wait_s(self, key: str, limit: int, per_s: float, *, now: float | None = None) -> float | None:
         """What `take` would answer, with nothing used."""
-        moment = time.monotonic() if now is None else now
-        full_at = max(self._full_at.get(key, 0.0), moment) + per_s / limit
-        over_s = full_at - moment - per_s
-        return over_s if over_s > ROUNDING_S else None
+        return self._use(key, Quota(limit, per_s, limit), peek=True, now=now)
 
-    def _forget(self, moment: float) -> None:
-        self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > moment}
-        while len(self._full_at) >= MAX_KEYS:
-            self._full_at.pop(next(iter(self._full_at)))
+    def _use(self, key: str, quota: Quota, *, peek: bool, now: float | None) -> float | None:
+        [standing] = self._rates.use_now([Use(key, quota)], peek=peek, now=now)
+        return standing.wait_s(quota) if standing.is_over else None
