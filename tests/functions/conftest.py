@@ -18,7 +18,7 @@ from tests.server import Server, running_server
 CONFIG = """
 project_id = "functions"
 [api]
-schemas = ["public"]
+schemas = ["public", "flags"]
 [functions.open]
 verify_jwt = false
 [functions.slow]

@@ -36,6 +36,16 @@ async def handler(request: Request, context: Context) -> object:
             mine = await context.supabase.from_("notes").select("body").execute()
             all_notes = await context.service_supabase.from_("notes").select("body").execute()
             return {"mine": mine.data, "all": len(all_notes.data)}
+        case "flags":
+            name = request.query["name"]
+            client = await context.flags.open_feature()
+            return {
+                "enabled": await context.flags.enabled(name),
+                "value": await context.flags.value(name),
+                "missing": await context.flags.enabled("nowhere", default=True),
+                "all": await context.flags.all(),
+                "open_feature": client.get_boolean_value(name, False),
+            }
         case "background":
             context.background(work(request.query["text"]))
             return "answered"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from basalt.functions.database import SERVICE_ROLE, Database
+from basalt.functions.flags import Flags
 from basalt.functions.frames import Call
 from basalt.functions.queue import Notify, Queue
 from basalt.functions.runtime import Runtime
@@ -38,6 +39,13 @@ class Context:
     @property
     def request_id(self) -> str:
         return self._call.request_id
+
+    @property
+    def outgoing_headers(self) -> Mapping[str, str]:
+        """`x-request-id`, and `traceparent` where there is a trace: for requests that the function makes itself, so
+        that they can be found together."""
+        headers = {"x-request-id": self.request_id, "traceparent": self._call.headers.get("traceparent", "")}
+        return {name: value for name, value in headers.items() if value}
 
     @property
     def role(self) -> str:
@@ -85,13 +93,18 @@ class Context:
 
     @cached_property
     def notify(self) -> Notify:
-        """Mails and text messages, sent by the worker."""
-        return Notify(self.queue)
+        """Mails and text messages, sent by the worker, and events of the notification engine."""
+        return Notify(self.queue, self.service_db)
 
     @property
     def cache(self) -> "Cache":
         """Values that all processes of the project share."""
         return self._runtime.cache
+
+    @cached_property
+    def flags(self) -> Flags:
+        """What the caller has of the project's feature flags."""
+        return Flags(self._runtime.flags, user_id=self.user_id, claims=self.claims)
 
     @cached_property
     def storage(self) -> Storage:
@@ -105,7 +118,7 @@ class Context:
     def supabase(self) -> Any:
         """An official `supabase.AsyncClient` as the caller. Raises FunctionError PACKAGE_MISSING (500) where the
         package is not installed."""
-        return self._runtime.open_supabase(self._own_key, self._call.token)
+        return self._runtime.open_supabase(self._own_key, self._call.token, self.outgoing_headers)
 
     @property
     def service_supabase(self) -> Any:
@@ -123,12 +136,12 @@ class Context:
 
     @property
     def _own_headers(self) -> Mapping[str, str]:
-        headers = {"apikey": self._own_key, "x-request-id": self.request_id}
+        headers = {"apikey": self._own_key, **self.outgoing_headers}
         if self._call.token is not None:
             headers["authorization"] = f"Bearer {self._call.token}"
         return headers
 
     @cached_property
     def _headers_json(self) -> str:
-        seen = {"x-request-id": self.request_id, "user-agent": self._call.headers.get("user-agent", "")}
+        seen = {**self.outgoing_headers, "user-agent": self._call.headers.get("user-agent", "")}
         return orjson.dumps(seen).decode()

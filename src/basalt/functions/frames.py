@@ -132,8 +132,15 @@ class Ready(msgspec.Struct, tag="ready", array_like=True):
     problem: str | None
 
 
+class CacheReads(msgspec.Struct, tag="cache_reads", array_like=True):
+    """Process → gateway: reads of the cache since the last time, for the figures."""
+
+    hits: int
+    misses: int
+
+
 ToWorker = Call | Cancel | Credit
-ToGateway = Answer | Head | Chunk | End | Settled | Failure | Progress | Ready
+ToGateway = Answer | Head | Chunk | End | Settled | Failure | Progress | Ready | CacheReads
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker = msgspec.msgpack.Decoder(ToWorker)

@@ -8,6 +8,7 @@ import asyncio
 
 import orjson
 
+from basalt import observe
 from basalt.access import ProjectKeys
 from basalt.config import Settings
 from basalt.functions.answers import CANCELLED, DISCARD_JOB, RETRY_JOB
@@ -77,6 +78,7 @@ def build_job_call(job: Job) -> Call:
             "x-job-id": str(job.id),
             "x-job-attempt": str(job.attempt),
             "x-request-id": job.request_id or "",
+            **_trace_headers(),
         },
         body=orjson.dumps(job.payload),
         request_id=job.request_id or f"job-{job.id}",
@@ -92,6 +94,11 @@ def build_job_call(job: Job) -> Call:
             created_at=job.created_at.timestamp(),
         ),
     )
+
+
+def _trace_headers() -> dict[str, str]:
+    traceparent = observe.traceparent()
+    return {"traceparent": traceparent} if traceparent else {}
 
 
 async def read_result(name: str, answer: FunctionAnswer | Failure) -> object:

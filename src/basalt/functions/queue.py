@@ -1,9 +1,10 @@
 """`context.queue`: work for later. Enqueueing is a privilege of the project's own code, so it is done as
 `service_role` whoever calls the function."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -16,6 +17,11 @@ select basalt.enqueue(
     max_attempts => %(max_attempts)s) as id
 """
 JOB_STATUS = "select basalt.job_status(%(id)s) as status"
+ISSUE_EVENT = """
+select public.issue_notification(
+    %(event_type)s, %(subject_id)s::uuid, %(context)s::jsonb, %(actor_id)s::uuid, %(channels)s::text[],
+    %(audience)s::jsonb, %(scheduled_for)s, %(expires_at)s, %(priority)s, %(dedup_key)s)::text as id
+"""
 CANCEL_JOB = "select basalt.cancel_job(%(id)s) as cancelled"
 
 
@@ -68,10 +74,50 @@ class Queue:
 
 
 class Notify:
-    """`context.notify`: messages by the project's own providers, sent by the worker."""
+    """`context.notify`: messages by the project's own providers, sent by the worker, and events for the notification
+    engine."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, service_db: Database) -> None:
         self._queue = queue
+        self._db = service_db
+
+    async def issue(
+        self,
+        event_type: str,
+        *,
+        subject_id: UUID | str | None = None,
+        context: Mapping[str, Any] | None = None,
+        actor_id: UUID | str | None = None,
+        channels: Sequence[str] | None = None,
+        user_ids: Sequence[UUID | str] | None = None,
+        audience: Mapping[str, Any] | None = None,
+        scheduled_for: datetime | None = None,
+        expires_at: datetime | None = None,
+        priority: int = 5,
+        dedup_key: str | None = None,
+        transaction: Transaction | None = None,
+    ) -> str:
+        """Say that something happened, so that `subject_id`, these `user_ids` or an `audience` are told, each by the
+        ways they want; the event's id, that of the earlier one with the same `dedup_key`. In a transaction the event
+        exists when that is committed. What is wrong with it is FunctionError REQUEST_REFUSED (400, 404, 413); a full
+        queue is QUEUE_FULL (429)."""
+        if user_ids is not None:
+            audience = {"user_ids": [str(user_id) for user_id in user_ids]}
+        parameters = {
+            "event_type": event_type,
+            "subject_id": None if subject_id is None else str(subject_id),
+            "context": orjson.dumps(dict(context or {}), default=str).decode(),
+            "actor_id": None if actor_id is None else str(actor_id),
+            "channels": None if channels is None else list(channels),
+            "audience": None if audience is None else orjson.dumps(dict(audience), default=str).decode(),
+            "scheduled_for": scheduled_for,
+            "expires_at": expires_at,
+            "priority": priority,
+            "dedup_key": dedup_key,
+        }
+        if transaction is not None:
+            return str(await transaction.fetch_value_as_service(ISSUE_EVENT, parameters))
+        return str(await self._db.fetch_value(ISSUE_EVENT, parameters))
 
     async def send_text(
         self, to: str, text: str, *, key: str | None = None, transaction: Transaction | None = None

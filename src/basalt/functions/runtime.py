@@ -4,17 +4,16 @@ import logging
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from basalt.functions.cache import LazyCache
 from basalt.functions.database import Pool, make_pool
 from basalt.functions.errors import FunctionError
+from basalt.functions.flags import FlagsOfProcess
+from basalt.functions.frames import CacheReads
 from basalt.functions.storage import Storage
-
-if TYPE_CHECKING:
-    from basalt.kv import Cache
 
 HTTP_TIMEOUT_S = 60.0
 
@@ -54,9 +53,11 @@ class Runtime:
 
     async def close(self) -> None:
         await self.pool.close(timeout=1)
-        for name in ("http", "cache"):
-            if name in self.__dict__:
-                await (self.http.aclose() if name == "http" else self.cache.close())
+        if "http" in self.__dict__:
+            await self.http.aclose()
+        for opened in (self.__dict__.get("cache"), self.__dict__.get("flags")):
+            if opened is not None:
+                await opened.close()
 
     @cached_property
     def http(self) -> Any:
@@ -64,9 +65,21 @@ class Runtime:
         return import_module("httpx2").AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=False)
 
     @cached_property
-    def cache(self) -> "Cache":
+    def cache(self) -> LazyCache:
         config = self.config
         return LazyCache(config.cache, conninfo=config.conninfo, project_id=config.project_id)
+
+    def take_cache_reads(self) -> CacheReads | None:
+        """Those since the last time, where there are any."""
+        if "cache" not in self.__dict__ or not (self.cache.hits or self.cache.misses):
+            return None
+        reads = CacheReads(self.cache.hits, self.cache.misses)
+        self.cache.hits = self.cache.misses = 0
+        return reads
+
+    @cached_property
+    def flags(self) -> FlagsOfProcess:
+        return FlagsOfProcess(self.config.conninfo)
 
     @cached_property
     def service_storage(self) -> Storage:
@@ -88,7 +101,7 @@ class Runtime:
             headers=headers,
         )
 
-    def open_supabase(self, key: str, token: str | None) -> Any:
+    def open_supabase(self, key: str, token: str | None, headers: Mapping[str, str] | None = None) -> Any:
         """Raises FunctionError PACKAGE_MISSING (500)."""
         try:
             supabase = import_module("supabase")
@@ -100,7 +113,7 @@ class Runtime:
                 hint=f"Put `supabase` into a requirements file and name it in [functions.{self.config.name}]",
             ) from exc
         options = supabase.AsyncClientOptions(
-            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            headers={**(headers or {}), **({} if token is None else {"Authorization": f"Bearer {token}"})},
             auto_refresh_token=False,
             persist_session=False,
             # Cookies are a client's own, connections are everybody's.

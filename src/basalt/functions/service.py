@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from basalt import observe
 from basalt.access import AccessError, Authoriser, Caller, ProjectKeys
 from basalt.config import FunctionSettings, Settings
 from basalt.errors import BasaltError, render_error
@@ -66,6 +67,7 @@ class FunctionsService:
         function = self._pool.find(request.path[1:].partition("/")[0])
         if function is None:
             return json_response({"code": "NOT_FOUND", "message": "Requested function was not found"}, 404)
+        request.route = f"/{function.name}"
         caller = self._caller(request, function.settings)
         call = build_call(request, caller, await request.body())
         answer = await _unless_client_leaves(self._pool.call(function, call), request)
@@ -86,12 +88,14 @@ class FunctionsService:
 
 
 def build_call(request: Request, caller: Caller, body: bytes) -> Call:
+    headers = join_headers(request.headers.raw)
+    headers.update(observe.outgoing_headers())
     return Call(
         id=0,
         method=request.method,
         path=request.path,
         query_string=request.query_string.decode("latin-1"),
-        headers=join_headers(request.headers.raw),
+        headers=headers,
         body=body,
         request_id=request.request_id,
         role=caller.role,
