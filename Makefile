@@ -68,6 +68,7 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python -m bench.storage
 	$(BIN)/python -m bench.storage_images
 	$(BIN)/python -m bench.jobs
+	$(BIN)/python -m bench.fanout
 	$(BIN)/python -m bench.functions
 	$(BIN)/python -m bench.cache
 	$(BIN)/python -m bench.start

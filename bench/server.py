@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 PROJECT = Path(__file__).parent / "project"
 STOP_LIMIT_S = 30
@@ -24,11 +25,14 @@ class Server:
     anon_key: str
     jwt_secret: str
     gateway_pid: int
+    supervisor_pid: int
 
 
 @contextmanager
-def serving_bench_project(project: Path = PROJECT) -> Iterator[Server]:
-    """Durable commits, no rate limit, logs of warnings only: what an operator would measure."""
+def serving_bench_project(
+    project: Path = PROJECT, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Server]:
+    """Durable commits, no rate limit, logs of warnings only: what an operator would measure. `variables` set more."""
     folder = Path(tempfile.mkdtemp(prefix="basalt-bench-"))
     folder.chmod(0o711)
     project_dir = Path(shutil.copytree(project, folder / "bench"))
@@ -38,6 +42,7 @@ def serving_bench_project(project: Path = PROJECT) -> Iterator[Server]:
         "SUPABASE_DB_PORT": str(free_port()),
         "BASALT_LOG_LEVEL": "warning",
         "NO_COLOR": "1",
+        **variables,
     }
     log = folder / "basalt.log"
     with log.open("wb") as errors:
@@ -69,6 +74,7 @@ def serving_bench_project(project: Path = PROJECT) -> Iterator[Server]:
             anon_key=facts["anon_key"],
             jwt_secret=facts["jwt_secret"],
             gateway_pid=find_gateway(process.pid),
+            supervisor_pid=process.pid,
         )
         if warnings := "\n".join(line for line in log.read_text().splitlines() if not line.endswith("…")):
             print(f"The server's log:\n{warnings[:2000]}", file=sys.stderr)
@@ -80,12 +86,17 @@ def serving_bench_project(project: Path = PROJECT) -> Iterator[Server]:
 
 def find_gateway(supervisor_pid: int) -> int:
     """The process id of the gateway that the supervisor has started."""
+    return find_process(supervisor_pid, "basalt.gateway")
+
+
+def find_process(supervisor_pid: int, module: str) -> int:
+    """The process id of what the supervisor has started."""
     listed = subprocess.run(["ps", "-axo", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
     for line in listed.stdout.splitlines():
         pid, parent, command = line.split(None, 2)
-        if int(parent) == supervisor_pid and "basalt.gateway" in command:
+        if int(parent) == supervisor_pid and module in command:
             return int(pid)
-    raise RuntimeError("the supervisor has no gateway")
+    raise RuntimeError(f"the supervisor has no {module}")
 
 
 def resident_bytes(pid: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from basalt.config import ConfigError, SmtpSettings
-from basalt.senders import Mail, SendError, SmtpSender, choose_mail_sender
+from basalt.senders import Mail, SendError, SmtpSender, choose_mail_sender, smtp_connections
 from basalt.senders import smtp as smtp_module
 from tests.fakes.smtp import PASSWORD, USER, FakeSmtp, certificate, fake_smtp
 
@@ -112,11 +112,11 @@ async def test_connections_are_kept_and_bounded() -> None:
         fake.pause_s = 0.05
         await asyncio.gather(*(sender.send(MAIL) for _ in range(20)))
         assert len(fake.mails) == 23
-        assert fake.most_open == smtp_module.MAX_CONNECTIONS
+        assert fake.most_open == smtp_connections.MAX_CONNECTIONS
 
 
 async def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smtp_module, "IDLE_S", 0.05)
+    monkeypatch.setattr(smtp_connections, "IDLE_S", 0.05)
     async with fake_smtp() as fake, sender_to(fake) as sender:
         await sender.send(MAIL)
         async with asyncio.timeout(5):
@@ -204,7 +204,7 @@ async def test_port_465_is_tls_from_the_start(tmp_path: Path, monkeypatch: pytes
     server, client = certificate(tmp_path)
     async with AsyncExitStack() as stack:
         fake = await stack.enter_async_context(fake_smtp(implicit_tls=server))
-        monkeypatch.setattr(smtp_module, "TLS_PORT", fake.port)
+        monkeypatch.setattr(smtp_connections, "TLS_PORT", fake.port)
         sender = await stack.enter_async_context(sender_to(fake, tls_context=client))
         await sender.send(MAIL)
         assert fake.over_tls == [True]
@@ -230,7 +230,7 @@ async def test_a_password_is_not_sent_in_the_clear_to_another_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with fake_smtp() as fake, sender_to(fake, user=USER, password=PASSWORD) as sender:
-        monkeypatch.setattr(smtp_module, "_is_loopback", lambda host: False)
+        monkeypatch.setattr(smtp_connections, "_is_loopback", lambda host: False)
         with pytest.raises(SendError, match="offers no TLS"):
             await sender.send(MAIL)
         assert fake.logins == []

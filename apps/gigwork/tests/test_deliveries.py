@@ -45,7 +45,7 @@ class Running:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     fcm, mixpanel = FakeFcm(), FakeMixpanel()
-    with small_server(fcm.answer) as fcm.url, small_server(mixpanel.answer) as mixpanel.url:
+    with small_server(fcm.answer_http1) as fcm.url, small_server(mixpanel.answer) as mixpanel.url:
         project = copy_project(APP, tmp_path_factory.mktemp("deliveries") / "gigwork")
         write_secrets(project, fcm, mixpanel)
         with (

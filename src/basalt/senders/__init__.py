@@ -4,6 +4,9 @@ In development everything goes to the Inbox, a table that the console shows and 
 that a project's settings ask for.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from basalt.senders.choice import (
     build_text_sender,
     check_text_settings,
@@ -11,7 +14,28 @@ from basalt.senders.choice import (
     find_text_provider,
     takes_whatsapp,
 )
-from basalt.senders.inbox import Inbox, InboxMessage, load_inbox
+from basalt.senders.delivery import (
+    Delivery,
+    DeliverySender,
+    ForgedReportError,
+    Outcome,
+    ReceiptSource,
+    ReportReader,
+    ReportRequest,
+    ReportStatus,
+    StatusReport,
+    Verdict,
+)
+from basalt.senders.inbox import Inbox, InboxDeliverySender
+from basalt.senders.inbox_reading import (
+    INBOX_CHANNELS,
+    InboxMessage,
+    InboxPage,
+    InboxPlace,
+    load_inbox,
+    load_message_html,
+    parse_place,
+)
 from basalt.senders.message import (
     Channel,
     CodeChecker,
@@ -22,26 +46,60 @@ from basalt.senders.message import (
     TextMessage,
     TextSender,
 )
+from basalt.senders.providers import build_delivery_senders, choose_provider, report_readers
 from basalt.senders.smtp import SmtpSender
 from basalt.senders.twilio import TwilioVerifySender
 
+if TYPE_CHECKING:
+    from basalt.senders.mixpanel import MixpanelSender, TrackedEvent
+
 __all__ = [
+    "INBOX_CHANNELS",
     "Channel",
     "CodeChecker",
+    "Delivery",
+    "DeliverySender",
+    "ForgedReportError",
     "Inbox",
+    "InboxDeliverySender",
     "InboxMessage",
+    "InboxPage",
+    "InboxPlace",
     "Mail",
     "MailSender",
+    "MixpanelSender",
+    "Outcome",
+    "ReceiptSource",
+    "ReportReader",
+    "ReportRequest",
+    "ReportStatus",
     "SendError",
     "Sender",
     "SmtpSender",
+    "StatusReport",
     "TextMessage",
     "TextSender",
+    "TrackedEvent",
     "TwilioVerifySender",
+    "Verdict",
+    "build_delivery_senders",
     "build_text_sender",
     "check_text_settings",
     "choose_mail_sender",
+    "choose_provider",
     "find_text_provider",
     "load_inbox",
+    "load_message_html",
+    "parse_place",
+    "report_readers",
     "takes_whatsapp",
 ]
+
+_LATE = {"MixpanelSender": "basalt.senders.mixpanel", "TrackedEvent": "basalt.senders.mixpanel"}
+
+
+def __getattr__(name: str) -> object:
+    # The worker's alone.
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATE[name]), name)

@@ -1,0 +1,100 @@
+"""Requests to one provider over HTTP/2, many at once, at its pace: what `provider_client.py` is for HTTP/1.1."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from basalt.http import parse_retry_after
+from basalt.senders.delivery import Outcome
+from basalt.senders.http2_client import Http2Client, InDoubtError
+from basalt.senders.http2_protocol import Answered, Http2Request
+from basalt.senders.pacing import Pace, Reading
+from basalt.senders.provider_client import Turns
+
+ONE_LOSS_S: Final = 0.1  # a hundred requests on one connection are lost at once: that is one failure
+
+
+@dataclass(slots=True)
+class _Batch:
+    results: list[Answered | Outcome]
+    open: int
+    ended: asyncio.Event
+
+
+class ProviderStreams:
+    """`in_flight` is how many requests are made at once; the others wait here, where they hear of it when the provider
+    asks for patience. `read` tells from an answer how the provider is, and how long it asks for that."""
+
+    def __init__(
+        self,
+        name: str,
+        client: Http2Client,
+        pace: Pace,
+        read: Callable[[Answered], tuple[Reading, float | None]],
+        *,
+        in_flight: int,
+    ) -> None:
+        self._client = client
+        self._slots = asyncio.Semaphore(in_flight)
+        self._turns = Turns(name, pace)
+        self._read = read
+        self._lost_at = float("-inf")
+
+    async def exchange(self, requests: Sequence[Http2Request]) -> Sequence[Answered | Outcome]:
+        """The answers, in the order of the requests; or what became of the message because there is none."""
+        batch = _Batch([Outcome("unknown")] * len(requests), len(requests), asyncio.Event())
+        for place, request in enumerate(requests):
+            await self._slots.acquire()
+            try:
+                began_at = await self._turns.wait()
+            except BaseException:
+                self._slots.release()
+                raise
+            if isinstance(began_at, Outcome):
+                self._settle(batch, place, began_at)
+            else:
+                self._begin(batch, place, request, began_at)
+        if batch.open:
+            await batch.ended.wait()
+        return batch.results
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def _begin(self, batch: _Batch, place: int, request: Http2Request, began_at: float) -> None:
+        self._client.submit(request, lambda end: self._settle(batch, place, self._judge(end, began_at)))
+
+    def _judge(self, end: Answered | Exception, began_at: float) -> Answered | Outcome:
+        if isinstance(end, Answered):
+            reading, retry_after_s = self._read(end)
+            self._turns.note(reading, began_at, retry_after_s)
+            return end
+        if isinstance(end, ValueError):
+            return Outcome("refused", error_code="invalid_headers")
+        self._note_failure(end, began_at)
+        if isinstance(end, InDoubtError):
+            return Outcome("unknown", error_code="timeout" if end.reason == "timeout" else "connection_lost")
+        return Outcome("retry", error_code="unreachable", response={"reason": str(end)})
+
+    def _note_failure(self, error: Exception, began_at: float) -> None:
+        now = time.monotonic()
+        if isinstance(error, InDoubtError) and error.reason == "lost":
+            if now - self._lost_at < ONE_LOSS_S:
+                return
+            self._lost_at = now
+        self._turns.note("failed", began_at)
+
+    def _settle(self, batch: _Batch, place: int, result: Answered | Outcome) -> None:
+        self._slots.release()
+        batch.results[place] = result
+        batch.open -= 1
+        if not batch.open:
+            batch.ended.set()
+
+
+def retry_after_of(answer: Answered) -> float | None:
+    """What the header says, in seconds."""
+    value = answer.headers.get(b"retry-after")
+    return None if value is None else parse_retry_after(value.decode("latin-1"))

@@ -1,0 +1,45 @@
+"""What readers of status webhooks have in common: when a signed time is too far off, and how bodies are read."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from basalt.senders.delivery import ForgedReportError
+
+CLOCK_TOLERANCE = timedelta(minutes=5)  # standardwebhooks.com
+
+
+def check_time(text: str, now: datetime, *, oldest: timedelta = CLOCK_TOLERANCE) -> None:
+    """Of seconds since the epoch. Raises ForgedReportError."""
+    try:
+        sent_at = datetime.fromtimestamp(int(text), UTC)
+    except (ValueError, OverflowError, OSError) as exc:
+        raise ForgedReportError("The time of the webhook is no time") from exc
+    if not now - oldest <= sent_at <= now + CLOCK_TOLERANCE:
+        raise ForgedReportError("The time of the webhook is too far off")
+
+
+def read_json(body: bytes) -> Any:
+    """Raises ValueError."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise ValueError("The body is not JSON") from exc
+
+
+def read_instant(value: object, default: datetime) -> datetime:
+    """ISO 8601 or seconds since the epoch; `default` for anything else.
+
+    >>> read_instant(1700000000, datetime.min).isoformat(), read_instant("2024-11-22T23:41:12.126Z", datetime.min).hour
+    ('2023-11-14T22:13:20+00:00', 23)
+    """
+    try:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return default
