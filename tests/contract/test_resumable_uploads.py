@@ -47,6 +47,7 @@ def test_tus_js_client_uploads(harbour: Server) -> None:
         run_steps("storage/resumable.mjs", harbour, PROXY_URL=proxy.url, MEMBERS=json.dumps(members))
 
 
+@pytest.mark.long
 def test_an_upload_goes_on_after_the_gateway_was_killed(harbour: Server, admin: httpx2.Client) -> None:
     """And no byte of a part that was stored is sent again."""
     size = 2 * SEGMENT
@@ -68,6 +69,7 @@ def test_an_upload_goes_on_after_the_gateway_was_killed(harbour: Server, admin: 
     assert stored_parts(harbour) == []
 
 
+@pytest.mark.long
 def test_a_large_upload_does_not_grow_the_gateway(harbour: Server, admin: httpx2.Client) -> None:
     size = 200 * MIB
     block = os.urandom(MIB)

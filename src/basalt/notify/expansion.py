@@ -1,0 +1,214 @@
+"""The job `basalt.notify.expand`: an event becomes rows of the queue, page by page.
+
+Each page is one transaction: its rows, and how far the event has come (`basalt.notification_expansions`). A worker that
+dies leaves the page undone as a whole, and whoever has the job next goes on after the last one that was written. What
+would fail for everybody (no template, a variable that is missing, an audience that cannot be asked) fails the event
+before anything is queued; what fails for some is counted in the event's `error`, and the others are told.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from psycopg.types.json import Jsonb
+
+from basalt import observe
+from basalt.config import NotifySettings
+from basalt.jobs import DiscardJob, Job
+from basalt.notify.audience import Person, load_page, load_told, stage_recipients
+from basalt.notify.errors import TemplateError
+from basalt.notify.event import Connection, Event, EventError, Problems, fail_event, lock_event
+from basalt.notify.measures import EXPANDED
+from basalt.notify.people import build_recipient, read_preferences, write_rows
+from basalt.notify.queueing import NewRow, insert_rows
+from basalt.notify.rendering import Writer
+from basalt.notify.templates import TemplateBook
+from basalt.postgres import Pool
+from basalt.senders import DeliverySender
+
+JOB_LIMIT_S = 60.0  # then another job goes on, well within a queue's time limit
+BREATHE_EVERY = 100  # people, after which the event loop has its turn
+
+BEGIN: Final = """
+with begun as (
+    insert into basalt.notification_expansions (event_id) values (%(id)s) on conflict do nothing)
+update public.notification_events set status = 'expanding', error = %(error)s where id = %(id)s
+"""
+COUNT_EVERYONE: Final = "select count(*) as count from auth.users as u where u.deleted_at is null"
+COUNT_RECIPIENTS: Final = (
+    "select count(*) as count from basalt.notification_recipients as r where r.event_id = %s"
+)
+LOAD_CURSOR: Final = (
+    "select x.cursor::text as cursor from basalt.notification_expansions as x where x.event_id = %s"
+)
+NOTE_PAGE: Final = """
+with moved as (
+    update basalt.notification_expansions set cursor = %(cursor)s where event_id = %(id)s)
+update public.notification_events
+set recipient_count = recipient_count + %(people)s, queued_count = queued_count + %(rows)s, error = %(error)s
+where id = %(id)s
+returning recipient_count
+"""
+FINISH: Final = """
+with expansion as (delete from basalt.notification_expansions where event_id = %(id)s),
+recipients as (delete from basalt.notification_recipients where event_id = %(id)s)
+update public.notification_events set status = 'expanded' where id = %(id)s
+"""
+GO_ON: Final = """
+select basalt.enqueue(
+    'basalt.notify.expand', jsonb_build_object('event_id', %(id)s::text), queue => 'notify', priority => %(priority)s,
+    key => %(id)s || ':' || %(told)s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one page did. `told` counts the recipients so far."""
+
+    told: int
+    priority: int
+    is_last: bool
+
+
+class Expander:
+    def __init__(
+        self, pool: Pool, book: TemplateBook, senders: Mapping[str, DeliverySender], settings: NotifySettings
+    ) -> None:
+        self._pool = pool
+        self._book = book
+        self._senders = senders
+        self._page_size = settings.page_size
+
+    async def expand(self, job: Job) -> object:
+        """The handler. The event fails with the last attempt, or with what no attempt would better."""
+        event_id = read_event_id(job)
+        try:
+            return await self._expand(job, event_id)
+        except (EventError, TemplateError) as error:
+            problem = error if isinstance(error, EventError) else EventError(error.code, error.message)
+            await self._fail(event_id, problem)
+            return {"failed": problem.code}
+        except Exception as error:
+            if job.attempt >= job.max_attempts:
+                await self._fail(event_id, EventError("expansion_failed", f"{type(error).__name__}: {error}"))
+            raise
+
+    async def _expand(self, job: Job, event_id: str) -> object:
+        await self._book.refresh()
+        total = await self._begin(event_id)
+        if total is None:
+            return {"skipped": True}
+        loop = asyncio.get_running_loop()
+        limit_at = loop.time() + JOB_LIMIT_S
+        while (page := await self._expand_page(event_id)) is not None:
+            await job.report(min(page.told / max(total, 1), 1.0), f"{page.told} of {total} recipients")
+            if page.is_last:
+                EXPANDED.add(1, "expanded")
+                return {"recipients": page.told}
+            if loop.time() > limit_at:
+                await self._go_on_later(event_id, page)
+                return {"recipients": page.told, "goes_on": True}
+        return {"cancelled": True}
+
+    async def _begin(self, event_id: str) -> int | None:
+        """How many recipients there are; None where there is nothing to do any more. Raises EventError and
+        TemplateError."""
+        async with self._pool.connection() as connection, connection.transaction():
+            event = await lock_event(connection, event_id)
+            if event is None:
+                raise DiscardJob(f"there is no event {event_id}")
+            if event.status == "pending":
+                await self._prepare(connection, event)
+            elif event.status != "expanding":
+                return None
+            is_everyone = event.audience is not None and event.audience.get("everyone") is True
+            statement, params = (COUNT_EVERYONE, []) if is_everyone else (COUNT_RECIPIENTS, [event.id])
+            row = await (await connection.execute(statement, params)).fetchone()
+            assert row is not None
+            return int(row["count"])
+
+    async def _prepare(self, connection: Connection, event: Event) -> None:
+        if event.expires_at is not None and event.expires_at <= event.now:
+            raise EventError("event_expired", "It had expired before anybody could be told")
+        writer = Writer(event, self._book)
+        writer.check()
+        problems = Problems(event.error)
+        for channel in writer.find_missing():
+            problems.add("template_not_found", f"{event.event_type} has no template for {channel}")
+        await stage_recipients(connection, event)
+        await connection.execute(BEGIN, {"id": event.id, "error": render_error(problems)})
+
+    async def _expand_page(self, event_id: str) -> Page | None:
+        """One transaction. None where the event was cancelled, or another worker has finished it."""
+        async with self._pool.connection() as connection, connection.transaction():
+            event = await lock_event(connection, event_id)
+            if event is None or event.status != "expanding":
+                return None
+            row = await (await connection.execute(LOAD_CURSOR, [event.id])).fetchone()
+            assert row is not None
+            people = await load_page(connection, event, row["cursor"], self._page_size)
+            problems = Problems(event.error)
+            writer = Writer(event, self._book)
+            rows = await self._plan(connection, event, people, writer, problems)
+            queued = await insert_rows(connection, event, rows, writer.payloads)
+            params = {
+                "id": event.id,
+                "cursor": people[-1].user_id if people else row["cursor"],
+                "people": sum(person.addresses is not None for person in people),
+                "rows": queued,
+                "error": render_error(problems),
+            }
+            noted = await (await connection.execute(NOTE_PAGE, params)).fetchone()
+            assert noted is not None
+            is_last = len(people) < self._page_size
+            if is_last:
+                await connection.execute(FINISH, {"id": event.id})
+            return Page(noted["recipient_count"], event.priority, is_last)
+
+    async def _plan(
+        self,
+        connection: Connection,
+        event: Event,
+        people: list[Person],
+        writer: Writer,
+        problems: Problems,
+    ) -> list[NewRow]:
+        known = read_preferences(people, problems)
+        limited = [user_id for user_id, preferences in known.items() if preferences.hourly_limit]
+        told = await load_told(connection, event.id, limited)
+        rows: list[NewRow] = []
+        for number, person in enumerate(people):
+            if number % BREATHE_EVERY == 0:
+                await asyncio.sleep(0)
+            if (preferences := known.get(person.user_id)) is not None:
+                recipient = build_recipient(person, preferences, told, self._senders, problems)
+                rows += write_rows(event, person, recipient, writer, problems)
+        return rows
+
+    async def _go_on_later(self, event_id: str, page: Page) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                GO_ON, {"id": event_id, "priority": page.priority, "told": str(page.told)}
+            )
+
+    async def _fail(self, event_id: str, error: EventError) -> None:
+        EXPANDED.add(1, "failed")
+        observe.event(
+            "notify_event_failed", level="warning", notify_event=event_id, code=error.code, reason=str(error)
+        )
+        async with self._pool.connection() as connection:
+            await fail_event(connection, event_id, error)
+
+
+def read_event_id(job: Job) -> str:
+    """Raises DiscardJob."""
+    event_id = job.payload.get("event_id") if isinstance(job.payload, dict) else None
+    if not isinstance(event_id, str):
+        raise DiscardJob("the payload names no event_id")
+    return event_id
+
+
+def render_error(problems: Problems) -> Any:
+    told = problems.render()
+    return None if told is None else Jsonb(told)

@@ -1,0 +1,168 @@
+"""The way out to one provider: claim what is due, hand it over in the provider's own batches, several at once, and pass
+on what became of it.
+
+Each provider has its own, so that one that is slow or down holds up nobody else's messages.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from basalt import observe
+from basalt.config import NotifySettings
+from basalt.jobs import Pauses, is_transient
+from basalt.notify.claiming import Claimed, Claimer, build_delivery
+from basalt.notify.flow import Flow
+from basalt.notify.measures import DELIVERIES, DELIVERY_SECONDS, IN_HAND, LAG_SECONDS
+from basalt.notify.settlement import Settlement, give_back, plan_settlement, plan_without_attempt
+from basalt.postgres import LanesUnavailable, PostgresError
+from basalt.senders import Delivery, DeliverySender, Outcome
+from basalt.waiting import wait_within
+
+CLAIMS_AHEAD = 4  # batches in hand at most
+
+
+class Outflow:
+    """`settle` takes what became of rows; it answers by `note_settled` when that is written down."""
+
+    def __init__(
+        self,
+        sender: DeliverySender,
+        claimer: Claimer,
+        settle: Callable[[Sequence[Settlement]], None],
+        settings: NotifySettings,
+        *,
+        poll_s: float,
+    ) -> None:
+        self._sender = sender
+        self._claimer = claimer
+        self._settle = settle
+        self._settings = settings
+        self._poll_s = poll_s
+        self._chunk = max(1, min(sender.batch_size, settings.batch_size))
+        self._flow = Flow(chunk=self._chunk, most=CLAIMS_AHEAD * settings.batch_size)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._has_room = asyncio.Event()
+        self._is_unsure = False
+        self.news = asyncio.Event()
+        self.held: dict[int, Claimed] = {}
+
+    @property
+    def provider(self) -> str:
+        return self._sender.name
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Claim and hand over until told to stop; what is in hand then goes on (`drain`)."""
+        pauses = Pauses()
+        while not stopping.is_set():
+            room = min(self._flow.room - len(self.held), self._settings.batch_size)
+            if room < min(self._chunk, self._flow.room // 2):
+                await self._wait_for_room(stopping)
+                continue
+            self.news.clear()
+            try:
+                rows = await self._look(room)
+            except (LanesUnavailable, PostgresError) as error:
+                if not is_transient(error):
+                    raise
+                self._is_unsure = True
+                await pauses.wait()
+                continue
+            pauses = Pauses()
+            if stopping.is_set():
+                self._settle([give_back(row) for row in rows])
+                return
+            self._start(rows)
+            if len(rows) < room:
+                await wait_within(self.news, self._poll_s)
+
+    async def drain(self, limit_s: float) -> None:
+        """Let what is in hand end; what does not in time is stopped, and its fate is unknown."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=limit_s)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def note_settled(self, ids: Sequence[int]) -> None:
+        for row_id in ids:
+            self.held.pop(row_id, None)
+        IN_HAND.set(len(self.held), self.provider)
+        self._has_room.set()
+
+    async def _wait_for_room(self, stopping: asyncio.Event) -> None:
+        self._has_room.clear()
+        told = asyncio.ensure_future(stopping.wait())
+        room = asyncio.ensure_future(self._has_room.wait())
+        try:
+            await asyncio.wait([told, room], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for future in (told, room):
+                future.cancel()
+
+    async def _look(self, room: int) -> list[Claimed]:
+        if self._is_unsure:
+            rows = await self._claimer.adopt([self.provider], self.held)
+            self._is_unsure = False
+            if rows:
+                return rows
+        return await self._claimer.claim([self.provider], room)
+
+    def _start(self, rows: Sequence[Claimed]) -> None:
+        if not rows:
+            return
+        LAG_SECONDS.note(max(row.lag_s for row in rows), self.provider)
+        self.held.update((row.id, row) for row in rows)
+        IN_HAND.set(len(self.held), self.provider)
+        ready: list[tuple[Claimed, Delivery]] = []
+        for row in rows:
+            end = plan_without_attempt(row, self._settings)
+            if end is None:
+                try:
+                    ready.append((row, build_delivery(row)))
+                    continue
+                except ValueError:
+                    end = Settlement(row.id, row.attempt, "failed", error_code="payload_invalid")
+            self._settle([end])
+        for start in range(0, len(ready), self._chunk):
+            task = asyncio.create_task(self._deliver(ready[start : start + self._chunk]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, batch: Sequence[tuple[Claimed, Delivery]]) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        outcomes: Sequence[Outcome] = [Outcome("unknown", error_code="worker_stopped")] * len(batch)
+        request_ids = {delivery.request_id for _, delivery in batch}
+        observe.request_id.set(request_ids.pop() if len(request_ids) == 1 else "")
+        try:
+            with contextlib.suppress(
+                asyncio.CancelledError
+            ):  # `drain`: what was sent so far must be written down
+                outcomes = await self._ask(batch)
+        finally:
+            took_s = loop.time() - started
+            self._flow.note(took_s=took_s)
+            DELIVERY_SECONDS.note(took_s, self.provider)
+            ends = [
+                plan_settlement(row, outcome, self._settings)
+                for (row, _), outcome in zip(batch, outcomes, strict=True)
+            ]
+            for status, count in Counter(end.delivery for end in ends).items():
+                DELIVERIES.add(count, self.provider, status or "not_asked")
+            self._settle(ends)
+
+    async def _ask(self, batch: Sequence[tuple[Claimed, Delivery]]) -> Sequence[Outcome]:
+        """A sender does not raise; one that does has its messages tried again, for they may be on their way."""
+        try:
+            outcomes = await self._sender.deliver([delivery for _, delivery in batch])
+        except Exception as error:
+            observe.event("notify_sender_failed", level="error", provider=self.provider, error=error)
+            return [Outcome("unknown", error_code="sender_failed")] * len(batch)
+        if len(outcomes) != len(batch):
+            observe.event(
+                "notify_sender_failed", level="error", provider=self.provider, reason="outcomes are missing"
+            )
+            return [Outcome("unknown", error_code="sender_failed")] * len(batch)
+        return outcomes
