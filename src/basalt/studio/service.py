@@ -1,10 +1,8 @@
 """The console's pages and who may see them.
 
-On a development machine the console is open to browsers on the machine itself; anybody else needs the secret
-key. "On the machine itself"
-is taken strictly, because web pages can make a browser ask 127.0.0.1 too: the request names a loopback host
-(no DNS rebinding), comes
-from no other origin and through no proxy.
+On a development machine the console is open to browsers on the machine itself; anybody else needs the secret key. "On
+the machine itself" is taken strictly, because web pages can make a browser ask 127.0.0.1 too: the request names a
+loopback host (no DNS rebinding), comes from no other origin and through no proxy.
 """
 
 from dataclasses import asdict
@@ -20,24 +18,14 @@ from basalt.http import Request, Response, Route, RouteTable, json_response
 from basalt.late import LateModule
 from basalt.postgres import DatabaseAccess, open_pool
 from basalt.realtime import RealtimeService
-from basalt.senders import load_inbox
+from basalt.studio.inbox import InboxPages
 
 if TYPE_CHECKING:
     import jinja2
 else:
     jinja2 = LateModule("jinja2")
 
-MAX_MESSAGES = 500
-SECURITY_HEADERS = [
-    (b"content-type", b"text/html; charset=utf-8"),
-    (
-        b"content-security-policy",
-        b"default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'none'",
-    ),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-]
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 # `restart_lsn`: from where on the server keeps its log for the slot.
 LOAD_SLOTS = """
@@ -68,8 +56,7 @@ class StudioService:
         self.routes = RouteTable(
             [
                 Route("GET", "/", "operator", self._show_home),
-                Route("GET", "/inbox", "operator", self._show_inbox),
-                Route("GET", "/inbox.json", "operator", self._list_inbox),
+                *InboxPages(settings.notify, self._pool, self._page).routes,
                 Route("GET", "/realtime", "operator", self._show_realtime),
                 Route("GET", "/realtime.json", "operator", self._describe_realtime),
             ]
@@ -82,7 +69,7 @@ class StudioService:
         await self._pool.close()
 
     async def respond(self, request: Request) -> Response:
-        found = self.routes.match(request.method, request.raw_path)
+        found = self.routes.find(request)
         if found is None:
             raise BasaltError("not_found", 404, "The console has no such page")
         self._check_access(request)
@@ -93,24 +80,11 @@ class StudioService:
     async def _show_home(self, request: Request) -> Response:
         functions = self._settings.supabase_dir / "functions"
         names = sorted(path.parent.name for path in functions.glob("*/index.py"))
-        return self._page("home.html", settings=self._settings, functions=names)
-
-    async def _show_inbox(self, request: Request) -> Response:
-        messages = await load_inbox(self._pool, to=_first(request, "to"), limit=MAX_MESSAGES)
-        return self._page("inbox.html", settings=self._settings, messages=messages)
-
-    async def _list_inbox(self, request: Request) -> Response:
-        limit = _first(request, "limit", "50")
-        if not limit.isdecimal() or not 1 <= int(limit) <= MAX_MESSAGES:
-            raise BasaltError("invalid_limit", 400, f"limit is a whole number from 1 to {MAX_MESSAGES}")
-        messages = await load_inbox(self._pool, to=_first(request, "to"), limit=int(limit))
-        return json_response({"messages": [asdict(message) for message in messages]})
+        return self._page("home.html", functions=names)
 
     async def _show_realtime(self, request: Request) -> Response:
         status = None if self._realtime is None else self._realtime.status()
-        return self._page(
-            "realtime.html", settings=self._settings, status=status, slots=await self._load_slots()
-        )
+        return self._page("realtime.html", status=status, slots=await self._load_slots())
 
     async def _describe_realtime(self, request: Request) -> Response:
         status = None if self._realtime is None else asdict(self._realtime.status())
@@ -124,9 +98,16 @@ class StudioService:
     def _templates(self) -> "jinja2.Environment":
         return jinja2.Environment(loader=jinja2.PackageLoader("basalt.studio"), autoescape=True)
 
-    def _page(self, template: str, **values: Any) -> Response:
-        html = self._templates.get_template(template).render(**values)
-        return Response(200, list(SECURITY_HEADERS), html.encode())
+    def _page(self, template: str, *, policy: str = POLICY, **values: Any) -> Response:
+        html = self._templates.get_template(template).render(settings=self._settings, **values)
+        headers = [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-security-policy", policy.encode()),
+            (b"referrer-policy", b"no-referrer"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+        ]
+        return Response(200, headers, html.encode())
 
     def _check_access(self, request: Request) -> None:
         if self._has_secret_key(request) or _is_from_this_machine(request):
@@ -143,10 +124,6 @@ class StudioService:
             return self._authoriser.authorise(request.headers).role == "service_role"
         except AccessError:
             return False
-
-
-def _first(request: Request, name: str, default: Any = None) -> Any:
-    return next((value for key, value in request.query() if key == name), default)
 
 
 def _is_from_this_machine(request: Request) -> bool:
