@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from basalt.auth.errors import CODES
+from basalt.notify.errors import ERRORS as NOTIFY_ERRORS
+from basalt.project.backup.errors import MESSAGES as BACKUP_MESSAGES
 from basalt.realtime.errors import WORDINGS
 from basalt.rest.errors import ERRORS
 from basalt.storage.errors import ERRORS as STORAGE_ERRORS
@@ -57,6 +59,15 @@ as text, S3 with the status and the code in XML. Validation names the place: `bo
 | code | statusCode | error | message |
 | --- | --- | --- | --- |
 """
+NOTIFICATIONS = """
+## Notifications
+
+Structured, as below: `template_…` also stand in the `error` of an event that failed in the worker. `issue_notification`
+raises `PT400`, `PT404`, `PT413` and `PT429` with the same sentences.
+
+| code | status | message |
+| --- | --- | --- |
+"""
 STRUCTURED = """
 ## Functions, console, gateway and command line
 
@@ -67,6 +78,15 @@ message and hint. A function's own codes are its author's.
 | --- | --- |
 """
 
+BACKUPS = """
+## Backups
+
+`basalt backup` prints message and hint; texts in braces are filled in.
+
+| code | message |
+| --- | --- |
+"""
+
 
 def render() -> str:
     rest = [f"| `{code}` | {entry.status} | {cell(entry.message)} |" for code, entry in ERRORS.items()]
@@ -74,6 +94,9 @@ def render() -> str:
     storage = [
         f"| `{code}` | {entry.status}{'*' if entry.as_http else ''} | {cell(entry.error)} | {cell(entry.message)} |"
         for code, entry in STORAGE_ERRORS.items()
+    ]
+    notifications = [
+        f"| `{code}` | {entry.status} | {cell(entry.message)} |" for code, entry in NOTIFY_ERRORS.items()
     ]
     structured = [f"| `{code}` | {status} |" for code, status in sorted(set(structured_codes()))]
     return (
@@ -89,8 +112,14 @@ def render() -> str:
         + STORAGE
         + "\n".join(storage)
         + "\n"
+        + NOTIFICATIONS
+        + "\n".join(notifications)
+        + "\n"
         + STRUCTURED
         + "\n".join(structured)
+        + "\n"
+        + BACKUPS
+        + "\n".join(f"| `{code}` | {cell(message)} |" for code, message in BACKUP_MESSAGES.items())
         + "\n"
     )
 
