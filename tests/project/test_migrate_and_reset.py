@@ -8,7 +8,7 @@ import pytest
 
 from basalt.postgres import DatabaseAccess
 from basalt.project import migrate, reset
-from basalt.project.reset import platform_roles
+from basalt.project.fresh_start import platform_roles
 from tests.projects import settings_of, write_project
 
 pytestmark = [pytest.mark.req("P1", "P19")]

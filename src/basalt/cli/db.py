@@ -12,12 +12,15 @@ import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from basalt.cli.database import open_database
+from basalt.cli.dump import dump, restore
 from basalt.cli.options import AsJson, Directory, load_project
 from basalt.errors import BasaltError
 from basalt.postgres import DatabaseAccess
 from basalt.project import list_migrations, migrate, new_migration, reset
 
 db = typer.Typer(help="Migrations and the project's database.", no_args_is_help=True)
+db.command()(dump)
+db.command()(restore)
 
 
 @db.command()

@@ -56,6 +56,15 @@ def stop(directory: Directory = Path()) -> None:
     if running is None:
         typer.echo("Not running.")
         raise typer.Exit(NOT_RUNNING)
+    stop_project(settings)
+    typer.echo("Stopped.")
+
+
+def stop_project(settings: Settings) -> None:
+    """Ends a running project and waits until it has ended; nothing where it does not run."""
+    running = find_running(settings.state_dir)
+    if running is None:
+        return
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_LIMIT_S
     while find_running(settings.state_dir) is not None:
@@ -64,7 +73,6 @@ def stop(directory: Directory = Path()) -> None:
                 "stop_timeout", 500, f"Process {running.pid} did not end within {STOP_LIMIT_S:.0f} seconds"
             )
         time.sleep(0.05)
-    typer.echo("Stopped.")
 
 
 def init(directory: Directory = Path()) -> None:

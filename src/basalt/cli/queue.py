@@ -1,15 +1,14 @@
 """`basalt queue`: look at queues of jobs, and set right what went wrong."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from basalt.cli.database import open_database
 from basalt.cli.options import AsJson, Directory, load_project
+from basalt.cli.tables import print_json, print_table
 from basalt.jobs import (
     JobState,
     list_minutes,
@@ -22,8 +21,6 @@ from basalt.jobs import (
 
 queue = typer.Typer(help="Queues of jobs: look, replay, pause.", no_args_is_help=True)
 
-PAYLOAD_CHARS = 80
-
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -34,7 +31,7 @@ def list_(directory: Directory = Path(), as_json: AsJson = False) -> None:
     with open_database(load_project(directory)) as access:
         rows = list_queues(access)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     shown = [
         {
@@ -48,7 +45,7 @@ def list_(directory: Directory = Path(), as_json: AsJson = False) -> None:
         }
         for row in rows
     ]
-    _print_table(shown)
+    print_table(shown)
 
 
 @queue.command()
@@ -64,9 +61,9 @@ def stats(
     with open_database(load_project(directory)) as access:
         rows = list_minutes(access, name, minutes)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    _print_table(rows)
+    print_table(rows)
 
 
 @queue.command()
@@ -81,9 +78,9 @@ def peek(
     with open_database(load_project(directory)) as access:
         rows = peek_jobs(access, name, state, most)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    _print_table(rows)
+    print_table(rows)
 
 
 @queue.command()
@@ -136,35 +133,6 @@ def resume(name: Name, directory: Directory = Path()) -> None:
     with open_database(load_project(directory)) as access:
         pause_queue(access, name, paused=False)
     typer.echo(f"{name} is at work.")
-
-
-def _print_json(rows: Sequence[Mapping[str, Any]]) -> None:
-    typer.echo(orjson.dumps(rows, default=str).decode())
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    if not rows:
-        typer.echo("Nothing.")
-        return
-    lines = [list(rows[0]), *[[_render_cell(value) for value in row.values()] for row in rows]]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        typer.echo("  ".join(cells).rstrip())
-
-
-def _render_cell(value: object) -> str:
-    """
-    >>> _render_cell({"a": 1}), _render_cell(None), _render_cell(1.5)
-    ('{"a":1}', '', '1.5')
-    """
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
-    text = orjson.dumps(value).decode() if isinstance(value, (dict, list, str, bool)) else str(value)
-    text = text[1:-1] if isinstance(value, str) else text
-    return text if len(text) <= PAYLOAD_CHARS else text[: PAYLOAD_CHARS - 1] + "…"
 
 
 def _render_age(age_s: float | None) -> str:

@@ -167,12 +167,12 @@ def _read(path: Path, root: Path, *, is_routine: bool) -> BootstrapFile:
 
 
 def _apply_files(connection: psycopg.Connection) -> BootstrapReport:
-    recorded = _recorded(connection)
-    contract = [file for file in bootstrap_files() if _is_due(file, recorded)]
-    _prepare(connection)
+    recorded = load_recorded(connection)
+    contract = [file for file in bootstrap_files() if is_due(file, recorded)]
+    prepare(connection)
     for file in contract:
         _apply(connection, file)
-    own_extensions = [file for file in _extension_files(connection) if _is_due(file, recorded)]
+    own_extensions = [file for file in _extension_files(connection) if is_due(file, recorded)]
     for file in own_extensions:
         _apply(connection, file)
     refused = connection.execute("select statement, reason from pg_temp.refusals").fetchall()
@@ -180,13 +180,13 @@ def _apply_files(connection: psycopg.Connection) -> BootstrapReport:
     return BootstrapReport(names, [(statement, reason) for statement, reason in refused])
 
 
-def _is_due(file: BootstrapFile, recorded: dict[str, str]) -> bool:
+def is_due(file: BootstrapFile, recorded: dict[str, str]) -> bool:
     if file.name not in recorded:
         return True
     return file.is_routine and recorded[file.name] != file.sha256
 
 
-def _prepare(connection: psycopg.Connection) -> None:
+def prepare(connection: psycopg.Connection) -> None:
     connection.execute("set local client_min_messages = error")  # nobody reads notices here
     connection.execute("set local check_function_bodies = off")  # routines may call each other in any order
     if connection.info.server_version >= 160000:
@@ -206,7 +206,7 @@ def _apply(connection: psycopg.Connection, file: BootstrapFile) -> None:
     connection.execute(RECORD, [file.name, file.sha256])
 
 
-def _recorded(connection: psycopg.Connection) -> dict[str, str]:
+def load_recorded(connection: psycopg.Connection) -> dict[str, str]:
     if connection.execute("select to_regclass('basalt.bootstrap_versions')").fetchone() == (None,):
         return {}
     return dict(connection.execute("select name, sha256 from basalt.bootstrap_versions").fetchall())

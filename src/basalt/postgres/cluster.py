@@ -135,9 +135,10 @@ class PrivateCluster:
             return find_postgres(major=major)
         except InstallError as exc:
             installed = find_postgres().major
+            later = f"; `basalt upgrade` then moves the data to {installed}" if installed > major else ""
             raise ClusterError(
                 f"{data_dir} was made by PostgreSQL {major}, but this machine has PostgreSQL {installed}: "
-                f"install the other one (apt-get install postgresql-{major}), or move the folder away."
+                f"install the other one (apt-get install postgresql-{major}){later}, or move the folder away."
             ) from exc
 
     def _adopt(self, access: DatabaseAccess, settings: str) -> bool:
@@ -176,6 +177,13 @@ class PrivateCluster:
             "log_min_error_statement": "panic",
             "log_error_verbosity": "terse",
         }
+        if server.has_library("pg_stat_statements"):
+            # For `basalt.slow_queries`. Utility statements are kept as they came, with the password that one may set.
+            settings |= {
+                "shared_preload_libraries": "pg_stat_statements",
+                "pg_stat_statements.max": "1000",
+                "pg_stat_statements.track_utility": "off",
+            }
         if not self._fsync:
             settings |= {"fsync": "off", "full_page_writes": "off"}  # a commit still survives `kill -9`
         lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()]

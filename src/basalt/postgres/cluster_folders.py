@@ -41,6 +41,11 @@ def read_home(state_dir: Path) -> Path | None:
     return Path(kept) if isinstance(kept, str) else None
 
 
+def cluster_home(state_dir: Path) -> Path:
+    """Where the cluster of a project is, or will be unless PostgreSQL's user cannot get there."""
+    return read_home(state_dir) or state_dir / "postgres"
+
+
 def ensure_home(state_dir: Path, user: ServerUser) -> Path:
     """`.basalt/postgres`, or `/var/lib/basalt/NAME-HASH` where PostgreSQL's user cannot get there (a project
     below /root)."""

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from basalt.postgres.cluster_error import ClusterError
@@ -33,12 +34,14 @@ host   replication  all  ::1/128       scram-sha-256
 """
 
 
-def create_data_dir(install: PostgresInstall, data_dir: Path, user: ServerUser, password: str) -> None:
-    """Makes `data_dir`, complete or not at all. It is not flushed to disk: `flush_data_dir` does that
-    meanwhile."""
+def create_data_dir(
+    install: PostgresInstall, data_dir: Path, user: ServerUser, password: str, *, options: Sequence[str] = ()
+) -> None:
+    """Makes `data_dir`, complete or not at all; `options` are further ones of initdb. It is not flushed to disk:
+    `flush_data_dir` does that meanwhile."""
     building = data_dir.with_name(f"{data_dir.name}.new")
     shutil.rmtree(building, ignore_errors=True)
-    _run_initdb(install, building, user, password)
+    _run_initdb(install, building, user, password, options)
     (building / "pg_hba.conf").write_text(HBA, "utf-8")
     with (building / "postgresql.conf").open("a", encoding="utf-8") as file:
         file.write("\n# Settings of Basalt, written at every start; add your own below.\n")
@@ -58,7 +61,9 @@ def flush_data_dir(install: PostgresInstall, data_dir: Path, user: ServerUser) -
     )
 
 
-def _run_initdb(install: PostgresInstall, data_dir: Path, user: ServerUser, password: str) -> None:
+def _run_initdb(
+    install: PostgresInstall, data_dir: Path, user: ServerUser, password: str, options: Sequence[str]
+) -> None:
     handle, name = tempfile.mkstemp(prefix="basalt-")
     password_file = Path(name)
     try:
@@ -72,6 +77,7 @@ def _run_initdb(install: PostgresInstall, data_dir: Path, user: ServerUser, pass
                     *("-D", data_dir, "-U", SUPERUSER, "--pwfile", password_file),
                     *("--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", "--no-instructions"),
                     *locale,
+                    *options,
                 ],
                 capture_output=True,
                 text=True,

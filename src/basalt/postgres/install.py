@@ -48,13 +48,17 @@ class PostgresInstall:
         """Names of the extensions whose control files are installed."""
         return frozenset(path.name.removesuffix(".control") for path in self._control_dir().glob("*.control"))
 
+    def has_library(self, name: str) -> bool:
+        """Whether the server can load it."""
+        return any(self.lib_dir.glob(f"{name}.*"))
+
     def _control_dir(self) -> Path:
         return self.share_dir / "extension"
 
 
 def find_postgres(wanted_extensions: Collection[str] = (), *, major: int | None = None) -> PostgresInstall:
     """The installed server to use; with `major`, only one of that major version."""
-    installs = [found for found in _installs() if major is None or found.major == major]
+    installs = [found for found in list_postgres() if major is None or found.major == major]
     if not installs:
         raise InstallError(_describe_none(major))
     missing: dict[int, list[str]] = {}
@@ -93,7 +97,12 @@ def read_install(bin_dir: Path) -> PostgresInstall | None:
     )
 
 
-def _installs() -> list[PostgresInstall]:
+def program_folders() -> list[Path]:
+    """Where PostgreSQL's programs may be, also of a client without a server."""
+    return list(_candidates())
+
+
+def list_postgres() -> list[PostgresInstall]:
     """Every usable server: the one that `pg_config` names first, then the newest first."""
     found: dict[Path, PostgresInstall] = {}
     for bin_dir in _candidates():

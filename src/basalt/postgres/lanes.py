@@ -18,10 +18,11 @@ from collections.abc import Callable, Sequence
 from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
 
-from basalt.observe import event
+from basalt.observe import event, is_tracing, span
 from basalt.postgres.lane import Lane
 from basalt.postgres.lane_choice import GROW_AT, LaneChoice
 from basalt.postgres.lane_costs import SLOW_S, StatementCosts
+from basalt.postgres.lane_figures import LOST, OPENED, REFUSALS, WAITS, count_pool, forget_pool
 from basalt.postgres.lane_job import Job, Query, Result, check_queries
 from basalt.postgres.lane_supply import LaneSupply
 from basalt.postgres.lane_waiting import WaitingRoom
@@ -34,6 +35,7 @@ CANCEL_AFTER_S = 0.025  # most statements have ended before a cancel request wou
 LARGE_PARAMS_BYTES = 256 * 1024
 IDLE_S = 60.0
 CLOSE_GRACE_S = 5.0
+MAX_SPAN_SQL_CHARS = 2000
 
 
 class LanePool:
@@ -53,10 +55,13 @@ class LanePool:
         wait_s: float = 5.0,
         statements: int = 256,
     ) -> None:
-        self._name = name
+        self.name = name
+        self.answered = 0  # since the figures were told last
         self._choice = LaneChoice(size=size, spare=size if spare is None else spare, depth=depth)
         self._statements = statements
-        self._waiting = WaitingRoom(limit=max_waiting, wait_s=wait_s)
+        self._waiting = WaitingRoom(
+            limit=max_waiting, wait_s=wait_s, on_refusal=lambda reason: REFUSALS.add(1, name, reason)
+        )
         self._supply = LaneSupply(
             make_conninfo(conninfo, application_name=f"basalt/{name}", client_encoding="UTF8"),
             on_open=self._add_lane,
@@ -81,6 +86,7 @@ class LanePool:
         except Exception as exc:
             raise LanesUnavailable("disconnected") from exc
         self._is_open = True
+        count_pool(self)
         self._reaper = self._loop.call_later(IDLE_S, self._reap)
 
     async def close(self) -> None:
@@ -98,6 +104,7 @@ class LanePool:
                 handle.cancel()
         for callback in self._callbacks:
             callback.cancel()
+        forget_pool(self)
 
     def set_on_reconnect(self, callback: Callable[[], object]) -> None:
         """Called, and awaited when it returns an awaitable, each time PostgreSQL is back after an outage."""
@@ -112,6 +119,18 @@ class LanePool:
     @property
     def is_available(self) -> bool:
         return self._is_open and not self._is_down
+
+    @property
+    def lane_count(self) -> int:
+        return len(self._choice.lanes)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(len(lane.jobs) for lane in self._choice.lanes)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     # A request
 
@@ -151,6 +170,11 @@ class LanePool:
         ):
             job.exclusive = True
             job.is_own = own_lane or size_bytes > LARGE_PARAMS_BYTES
+        if is_tracing():
+            return await self._run_traced(job)
+        return await self._run(job)
+
+    async def _run(self, job: Job) -> list[Result]:
         self._place(job)
         try:
             return await job.future
@@ -158,13 +182,28 @@ class LanePool:
             self._waiting.discard(job)
             raise
 
+    async def _run_traced(self, job: Job) -> list[Result]:
+        attributes = {
+            "db.system.name": "postgresql",
+            "db.query.text": job.queries[-1].sql[:MAX_SPAN_SQL_CHARS],
+            "basalt.lanes": self.name,
+        }
+        with span("postgresql", kind="client", attributes=attributes) as one:
+            try:
+                return await self._run(job)
+            except PostgresError as error:
+                one.note(db__response__status_code=error.sqlstate)
+                raise
+
     def _place(self, job: Job) -> None:
         if not self._is_open or self._is_down:
+            REFUSALS.add(1, self.name, "disconnected")
             raise LanesUnavailable("disconnected")
         if self._watch is None:
             self._watch = self._loop.call_later(WATCH_S, self._watch_lanes)
         lane = self._choose(job)
         if lane is None:
+            WAITS.add(1, self.name)
             self._waiting.add(job, self._loop.time())
             self._make_room(job)
         else:
@@ -191,19 +230,20 @@ class LanePool:
 
     def _add_lane(self, conn: PGconn) -> None:
         self._choice.lanes.append(Lane(conn, self, statements=self._statements))
+        OPENED.add(1, self.name)
         self._is_down = False
         if self._had_outage:
             self._had_outage = False
-            event("postgres_back", lanes=self._name)
+            event("postgres_back", lanes=self.name)
             self._tell_reconnected()
         self._serve_waiting()
 
     def _note_failure(self, cause: Exception, pause_s: float) -> bool:
         if self._choice.lanes:
-            event("lane_refused", level="warning", lanes=self._name, reason=str(cause))
+            event("lane_refused", level="warning", lanes=self.name, reason=str(cause))
             return False
         if not self._is_down:
-            event("postgres_unreachable", level="error", lanes=self._name, reason=str(cause))
+            event("postgres_unreachable", level="error", lanes=self.name, reason=str(cause))
         self._is_down = True
         self._waiting.fail_all(pause_s)
         return True
@@ -219,6 +259,7 @@ class LanePool:
     # What a lane reports
 
     def settle(self, job: Job, ran_s: float) -> None:
+        self.answered += 1
         if job.is_slow or self._costs:
             self._costs.note(job.queries[-1].sql, ran_s if job.is_slow else min(ran_s, SLOW_S / 5))
         future = job.future
@@ -272,10 +313,11 @@ class LanePool:
                 break
 
     def lane_lost(self, lane: Lane, cause: Exception) -> None:
+        LOST.add(1, self.name)
         event(
             "lane_lost",
             level="warning",
-            lanes=self._name,
+            lanes=self.name,
             in_flight=len(lane.jobs),
             reason=str(cause).strip(),
         )

@@ -4,7 +4,7 @@ ask for. Names are understood as the Supabase CLI does (`pkg/migration/list.go`)
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,15 +98,28 @@ def list_wanted_extensions(supabase_dir: Path) -> frozenset[str]:
     return frozenset(name for name in names if extension_policy(name, ()) == "missing")
 
 
+def find_table_makers(project_dir: Path, tables: Collection[str]) -> list[MigrationFile]:
+    """The migrations that create one of these tables of `public`."""
+    names = "|".join(map(re.escape, sorted(tables)))
+    pattern = re.compile(
+        rf'^\s*create\s+table\s+(?:if\s+not\s+exists\s+)?(?:"?public"?\s*\.\s*)?"?(?:{names})"?\s*\(',
+        re.IGNORECASE | re.MULTILINE,
+    )
+    return [file for file in read_folder(project_dir).files if pattern.search(_read_for_search(file.path))]
+
+
+def _read_for_search(path: Path) -> str:
+    """The text of a file; nothing for a huge one, which is data."""
+    try:
+        return "" if path.stat().st_size > SCAN_LIMIT_BYTES else path.read_text("utf-8-sig", "replace")
+    except OSError:
+        return ""
+
+
 def find_created_extensions(path: Path) -> Iterator[tuple[str, int]]:
     """The names in `create extension` statements of a file, with their lines. A huge file is data and is not
     looked through; what it creates is decided when it runs."""
-    try:
-        if path.stat().st_size > SCAN_LIMIT_BYTES:
-            return
-        text = path.read_text("utf-8-sig", "replace")
-    except OSError:
-        return
+    text = _read_for_search(path)
     if _CREATE_EXTENSION.search(text):
         for statement in split_statements(text):
             if statement.kind == "extension" and (name := created_extension(statement.text)):

@@ -81,15 +81,19 @@ def list_migrations(access: DatabaseAccess, project_dir: Path) -> list[Migration
 
 
 def apply_migrations(
-    access: DatabaseAccess, project_dir: Path, *, on_progress: OnProgress | None = None
+    access: DatabaseAccess,
+    project_dir: Path,
+    *,
+    on_progress: OnProgress | None = None,
+    until: MigrationFile | None = None,
 ) -> MigrationReport:
     """Applies what is pending, in order, each file by itself. Raises MigrationError at the first that fails;
     those before it stay. A second process waits until the first is done. `roles.sql` runs once, before the
-    first migration of a database."""
+    first migration of a database. With `until`, what comes after that file stays pending."""
     run = _Run(project_dir, on_progress or (lambda _: None))
     with lock_migrations(access), connect_for_scripts(access) as connection:
         ensure_history(connection)
-        return run.apply(connection)
+        return run.apply(connection, until)
 
 
 @contextmanager
@@ -154,11 +158,13 @@ class _Run:
         self._folder = read_folder(project_dir)
         self._warnings: list[str] = []
 
-    def apply(self, connection: Connection) -> MigrationReport:
+    def apply(self, connection: Connection, until: MigrationFile | None) -> MigrationReport:
         history = _load_history(connection)
         statuses = compare(self._folder.files, history)
         waiting = {status.path for status in statuses if status.state == "pending"}
-        pending = [file for file in self._folder.files if file.path in waiting]
+        files = self._folder.files
+        files = files if until is None else files[: files.index(until) + 1]
+        pending = [file for file in files if file.path in waiting]
         self._warn_of(statuses, pending)
         extensions = ExtensionStatements(connection)
         self._check_extensions(extensions, pending)

@@ -1,16 +1,81 @@
-"""What a command does to a whole project: make one, bring its database up to date, begin it anew."""
+"""What a command does to a whole project: make one, bring its database up to date, begin it anew, dump it, examine
+it."""
 
-from basalt.postgres import MigrationStatus, list_migrations
-from basalt.project.migrate import migrate
-from basalt.project.reset import recreate, reset
-from basalt.project.scaffold import create_project, new_migration
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from basalt.postgres import MigrationStatus, list_migrations
+    from basalt.project.alerts import AlertRow, AlertWatch, list_alerts, render_rules
+    from basalt.project.doctor import Examination, Unseen, check_names, examine
+    from basalt.project.dump import DumpRequest, dump_database, restore_database
+    from basalt.project.fresh_start import recreate, reset
+    from basalt.project.migration import apply_modules, migrate
+    from basalt.project.privacy import Erasure, Export, erase_user, export_user
+    from basalt.project.retention import RetentionJobs, describe_policies, run_policy
+    from basalt.project.scaffold import create_project, new_migration
 
 __all__ = [
+    "AlertRow",
+    "AlertWatch",
+    "DumpRequest",
+    "Erasure",
+    "Examination",
+    "Export",
     "MigrationStatus",
+    "RetentionJobs",
+    "Unseen",
+    "apply_modules",
+    "check_names",
     "create_project",
+    "describe_policies",
+    "dump_database",
+    "erase_user",
+    "examine",
+    "export_user",
+    "list_alerts",
     "list_migrations",
     "migrate",
     "new_migration",
     "recreate",
+    "render_rules",
     "reset",
+    "restore_database",
+    "run_policy",
 ]
+
+_MODULES = {
+    "MigrationStatus": "basalt.postgres",
+    "list_migrations": "basalt.postgres",
+    "AlertRow": "basalt.project.alerts",
+    "AlertWatch": "basalt.project.alerts",
+    "list_alerts": "basalt.project.alerts",
+    "render_rules": "basalt.project.alerts",
+    "Examination": "basalt.project.doctor",
+    "Unseen": "basalt.project.doctor",
+    "check_names": "basalt.project.doctor",
+    "examine": "basalt.project.doctor",
+    "Erasure": "basalt.project.privacy",
+    "Export": "basalt.project.privacy",
+    "erase_user": "basalt.project.privacy",
+    "export_user": "basalt.project.privacy",
+    "RetentionJobs": "basalt.project.retention",
+    "describe_policies": "basalt.project.retention",
+    "run_policy": "basalt.project.retention",
+    "apply_modules": "basalt.project.migration",
+    "migrate": "basalt.project.migration",
+    "recreate": "basalt.project.fresh_start",
+    "reset": "basalt.project.fresh_start",
+    "create_project": "basalt.project.scaffold",
+    "new_migration": "basalt.project.scaffold",
+    "DumpRequest": "basalt.project.dump",
+    "dump_database": "basalt.project.dump",
+    "restore_database": "basalt.project.dump",
+}
+
+
+def __getattr__(name: str) -> object:
+    # The supervisor and the worker stay: they load what they use, and nothing of what commands do.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

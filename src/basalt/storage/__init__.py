@@ -12,31 +12,50 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from basalt.storage.back_ends import build_store
     from basalt.storage.build import build_storage
     from basalt.storage.commands import check_project, collect_project
     from basalt.storage.configured_buckets import check_bucket_settings, ensure_buckets
+    from basalt.storage.contents import open_store, read_content
     from basalt.storage.pace import is_unlimited
     from basalt.storage.s3_keys import s3_key_pair
     from basalt.storage.service import StorageService
+    from basalt.storage.stores import ContentMissingError, Store, StoreFullError, StoreUnavailableError
+    from basalt.storage.stores.s3_client import build_client as connect_object_store
 
 __all__ = [
+    "ContentMissingError",
     "StorageService",
+    "Store",
+    "StoreFullError",
+    "StoreUnavailableError",
     "build_storage",
+    "build_store",
     "check_bucket_settings",
     "check_project",
     "collect_project",
+    "connect_object_store",
     "ensure_buckets",
     "is_unlimited",
+    "open_store",
+    "read_content",
     "s3_key_pair",
 ]
 
 _MODULES = {
+    "ContentMissingError": "basalt.storage.stores",
+    "Store": "basalt.storage.stores",
+    "StoreFullError": "basalt.storage.stores",
+    "StoreUnavailableError": "basalt.storage.stores",
+    "build_store": "basalt.storage.back_ends",
     "StorageService": "basalt.storage.service",
     "build_storage": "basalt.storage.build",
     "check_bucket_settings": "basalt.storage.configured_buckets",
     "check_project": "basalt.storage.commands",
     "collect_project": "basalt.storage.commands",
     "ensure_buckets": "basalt.storage.configured_buckets",
+    "open_store": "basalt.storage.contents",
+    "read_content": "basalt.storage.contents",
     "is_unlimited": "basalt.storage.pace",
     "s3_key_pair": "basalt.storage.s3_keys",
 }
@@ -44,6 +63,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     # As in Auth: the supervisor and the command line need no service.
+    if name == "connect_object_store":
+        return importlib.import_module("basalt.storage.stores.s3_client").build_client
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

@@ -90,6 +90,6 @@ class StorageService:
 
 def _find_route(request: Request) -> tuple[Route | None, dict[str, str]]:
     try:
-        return ROUTES.match(request.method, request.raw_path) or (None, {})
+        return ROUTES.find(request) or (None, {})
     except BasaltError:  # the path is known and the method is not: to clients that is the same
         return None, {}

@@ -15,6 +15,7 @@ from basalt.postgres import PostgresError, Query, Result
 from basalt.storage.context import StorageContext
 from basalt.storage.database import Scope
 from basalt.storage.errors import StorageError, error_of_postgres
+from basalt.storage.figures import BYTES
 from basalt.storage.media import DEFAULT, is_allowed, parse_media_type
 from basalt.storage.names import EMPTY_FOLDER, check_object_name, new_version
 from basalt.storage.objects import COLUMNS, StoredObject, build_metadata, object_of_row
@@ -105,11 +106,13 @@ async def store_upload(ctx: StorageContext, scope: Scope, permit: Permit, chunks
 async def store_content(ctx: StorageContext, permit: Permit, chunks: Chunks) -> Content:
     """The bytes alone. Raises StorageError EntityTooLarge, StoreFull."""
     try:
-        return await ctx.store.put(permit.version, chunks, limit=permit.limit)
+        content = await ctx.store.put(permit.version, chunks, limit=permit.limit)
     except TooLargeError as error:
         raise StorageError("EntityTooLarge") from error
     except StoreFullError as error:
         raise StorageError("StoreFull") from error
+    BYTES.add(content.size, "in")
+    return content
 
 
 async def commit_upload(

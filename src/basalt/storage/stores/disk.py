@@ -23,7 +23,7 @@ from basalt.storage.stores.blocks import join_blocks
 from basalt.storage.stores.disk_read import OpenFile, Reading
 from basalt.storage.stores.disk_write import Folders, Writing, give_second_name, sync_folder
 from basalt.storage.stores.keys import check_key, etag_of_parts, is_key, name_of_part, sort_parts
-from basalt.storage.stores.store import Chunks, Content, Part, Stored, StoreFullError
+from basalt.storage.stores.store import Chunks, Content, ContentMissingError, Part, Stored, StoreFullError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +84,12 @@ class DiskStore:
     async def read(self, version: str, start: int, stop: int) -> bytes | Chunks:
         reading = Reading(OpenFile(self._name(version), stop), self._run, start, stop)
         return await reading.whole() if stop - start <= AT_ONCE_BYTES else reading
+
+    async def size(self, version: str) -> int:
+        try:
+            return (await self._run(self._path(version).stat)).st_size
+        except FileNotFoundError as exc:
+            raise ContentMissingError(version) from exc
 
     async def copy(self, version: str, target: str) -> None:
         source, place = self._path(version), self._path(target)

@@ -77,6 +77,9 @@ class S3Store:
         first = await anext(stream)
         return first if len(first) == stop - start else _with_first(first, stream)
 
+    async def size(self, version: str) -> int:
+        return await self._size_of(self._object(version))
+
     async def copy(self, version: str, target: str) -> None:
         await self._copy(self._object(version), self._object(target))
 

@@ -75,6 +75,9 @@ class Store(Protocol):
         """The bytes from `start` up to `stop` (exclusive), which lie within the content; at once where that is quick,
         or piece by piece. Raises ContentMissingError before the first byte."""
 
+    async def size(self, version: str) -> int:
+        """How many bytes there are under a version. Raises ContentMissingError."""
+
     async def copy(self, version: str, target: str) -> None:
         """The same bytes under another version, without passing through here. Raises ContentMissingError."""
 

@@ -8,7 +8,7 @@ from psycopg import sql
 from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.postgres import BOOTSTRAP_DIR, DatabaseAccess, MigrationReport, apply_bootstrap, lock_migrations
-from basalt.project.migrate import Tell, migrate
+from basalt.project.migration import Tell, migrate
 from basalt.storage import check_bucket_settings
 
 MAINTENANCE_DATABASE = "template1"
