@@ -29,6 +29,7 @@ SHARED_SERVERS = frozenset(
         "harbour_server",
         "library",
         "members",
+        "notified",
         "orchestra",
         "orders",
         "railway",
@@ -53,6 +54,7 @@ LONG_FILES = frozenset(
 # Measurements, fuzzing and crowds: `make test-long` runs them, so that `make test` ends within a quarter of an hour.
 ASKED_FOR = frozenset(
     {
+        "test_backup_campaign.py",
         "test_bounded_caches.py",
         "test_cache_page.py",
         "test_cron_crashes.py",
@@ -68,8 +70,13 @@ ASKED_FOR = frozenset(
         "test_net_faults.py",
         "test_net_outages.py",
         "test_net_projects.py",
+        "test_notify_faults.py",
+        "test_outage.py",
         "test_pgmq_life.py",
         "test_pgmq_readers.py",
+        "test_operations_managed.py",
+        "test_privacy_campaign.py",
+        "test_realtime_clock.py",
         "test_realtime_convergence.py",
         "test_realtime_crowds.py",
         "test_realtime_gateways.py",
@@ -78,6 +85,7 @@ ASKED_FOR = frozenset(
         "test_secrets_project.py",
         "test_storage_crashes.py",
         "test_timing.py",
+        "test_upgrade.py",
         "test_visibility_property.py",
     }
 )

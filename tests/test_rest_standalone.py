@@ -151,6 +151,7 @@ def run(variables: Mapping[str, str], *arguments: str) -> "subprocess.CompletedP
     )
 
 
+@pytest.mark.long
 def test_a_bad_start_is_one_clear_message(films: DatabaseAccess) -> None:
     variables = environ(films)
     bad = run({**variables, "PGRST_DB_MAX_ROWS": "many", "PGRST_JWT_SECRET": "short"})

@@ -15,6 +15,7 @@ FLOORS = (
     ("senders",),
     (
         "bus",
+        "flags",
         "kv",
         "postgres",
         "access",
@@ -87,3 +88,22 @@ def test_no_import_hides_inside_a_function() -> None:
                     if isinstance(node, (ast.Import, ast.ImportFrom))
                 ]
     assert not hidden, "\n".join(hidden)
+
+
+def test_what_a_front_loads_late_is_not_called_like_a_module_of_the_room() -> None:
+    """Importing the module would put it in the place of what is wanted, for everybody who asks afterwards."""
+    wrong = []
+    for front in sorted(SOURCE.rglob("__init__.py")):
+        for node in ast.parse(front.read_text("utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Dict, ast.Call)):
+                names = {part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant)}
+                wrong += [
+                    f"{front.relative_to(SOURCE)}: {name}"
+                    for name in names
+                    if isinstance(name, str) and name.isidentifier() and is_module(front.parent / name)
+                ]
+    assert not wrong
+
+
+def is_module(path: Path) -> bool:
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from basalt.auth.routes import ROUTES
 from basalt.http import RouteTable
+from basalt.notify.routes import ROUTES as NOTIFY_ROUTES
 from basalt.realtime.api import ROUTES as REALTIME_ROUTES
 from basalt.storage.api import ROUTES as STORAGE_ROUTES
 
@@ -29,3 +30,7 @@ def test_every_route_of_realtime_is_described() -> None:
 
 def test_every_route_of_storage_is_described() -> None:
     assert not missing_in_page(STORAGE_ROUTES)
+
+
+def test_every_route_of_notifications_is_described() -> None:
+    assert not missing_in_page(NOTIFY_ROUTES)

@@ -17,7 +17,7 @@ from basalt.cli.main import app
 from basalt.config import ConfigError
 from basalt.jobs import (
     JobError,
-    ensure_function_schedules,
+    ensure_configured_schedules,
     list_runs,
     list_schedules,
     run_schedule,
@@ -74,9 +74,9 @@ def rows(connection: Connection) -> list[tuple[Any, ...]]:
 async def test_functions_get_the_schedules_that_the_file_says(
     database: DatabaseAccess, owner: Connection
 ) -> None:
-    await ensure_function_schedules(read_settings(), database)
+    await ensure_configured_schedules(read_settings(), database)
     assert one(owner, "select to_regclass('cron.job') is null") is True  # nothing asks for it
-    await ensure_function_schedules(read_settings(DIGEST), database)
+    await ensure_configured_schedules(read_settings(DIGEST), database)
     made = [
         (
             "functions/digest",
@@ -99,14 +99,14 @@ async def test_functions_get_the_schedules_that_the_file_says(
     owner.execute("select cron.schedule('mine', '* * * * *', 'select 1')")
     await set_active(database, "functions/digest", active=False)
     version = one(owner, "select string_agg(xmin::text, ' ' order by jobid) from cron.job")
-    await ensure_function_schedules(read_settings(DIGEST), database)
+    await ensure_configured_schedules(read_settings(DIGEST), database)
     assert (
         one(owner, "select string_agg(xmin::text, ' ' order by jobid) from cron.job") == version
     )  # nothing is touched
     changed = DIGEST.replace("0 8 * * mon", "0 9 * * mon").replace('schedule = "30 seconds"', "")
-    await ensure_function_schedules(read_settings(changed), database)
+    await ensure_configured_schedules(read_settings(changed), database)
     assert [row[:2] + row[5:] for row in rows(owner)] == [("functions/digest", "0 9 * * mon", False)]
-    await ensure_function_schedules(read_settings(), database)
+    await ensure_configured_schedules(read_settings(), database)
     assert owner.execute("select jobname from cron.job").fetchall() == [("mine",)]
 
 

@@ -122,6 +122,7 @@ async def test_left_out_arguments_have_defaults(db: Database) -> None:
     )
 
 
+@pytest.mark.long
 async def test_a_receiver_that_is_down_gets_it_when_it_is_back_under_one_id(
     db: Database, receiver: Receiver, database: DatabaseAccess, tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ async def test_a_receiver_that_is_down_gets_it_when_it_is_back_under_one_id(
     assert await db.rows("select * from basalt.dead_webhooks") == []
 
 
+@pytest.mark.long
 async def test_the_pauses_grow_and_a_receiver_that_says_when_is_heard(
     db: Database, receiver: Receiver, database: DatabaseAccess, tmp_path: Path
 ) -> None:

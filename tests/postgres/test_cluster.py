@@ -133,6 +133,7 @@ def test_a_server_left_behind_by_a_killed_supervisor_is_adopted(open_cluster: Op
     assert not first.is_running()
 
 
+@pytest.mark.long
 def test_a_server_left_behind_on_another_port_is_restarted(open_cluster: OpenCluster, project: Path) -> None:
     old = open_cluster()
     old.ensure()
@@ -153,6 +154,7 @@ def test_a_killed_server_starts_again_with_what_was_committed(open_cluster: Open
         assert ask(open_cluster().ensure(), "select answer from public.kept") == 7
 
 
+@pytest.mark.long
 def test_a_stale_pid_file_with_the_number_of_another_program_is_no_obstacle(
     open_cluster: OpenCluster,
 ) -> None:
@@ -208,6 +210,7 @@ def test_a_folder_of_another_program_is_refused(project: Path) -> None:
     assert (data_dir / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.long
 def test_a_broken_configuration_is_told_with_the_servers_own_reason(open_cluster: OpenCluster) -> None:
     cluster = open_cluster()
     cluster.ensure()
@@ -249,6 +252,7 @@ def test_a_long_path_does_not_stop_the_socket(project: Path) -> None:
         shutil.rmtree(access.socket_dir)
 
 
+@pytest.mark.long
 def test_the_first_start_with_fsync_takes_seconds(project: Path) -> None:
     started = time.monotonic()
     cluster = PrivateCluster(project / ".basalt", port=free_port())
