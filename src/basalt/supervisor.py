@@ -33,9 +33,10 @@ from basalt.postgres import (
     access_from_url,
     apply_bootstrap,
     ensure_vault_secrets,
+    forget_archive,
     list_wanted_extensions,
 )
-from basalt.project import migrate
+from basalt.project import apply_modules, migrate
 from basalt.storage import check_bucket_settings, ensure_buckets
 from basalt.waiting import wait_within
 
@@ -45,6 +46,10 @@ WATCH_INTERVAL_S = 0.5
 FIRST_BACK_OFF_S = 0.5
 LONGEST_BACK_OFF_S = 10.0
 STEADY_S = 30.0  # a process that ran so long starts again without back-off
+
+RESTARTS = observe.Counter(
+    "basalt_process_restarts_total", "Processes that had died and were started again.", ["name"]
+)
 
 Progress = Callable[[str], None]
 
@@ -74,7 +79,7 @@ async def supervise(
     is stopped again."""
     check_message_settings(settings)
     check_bucket_settings(settings)
-    with hold_project(settings.state_dir) as state_file:
+    with hold_project(settings.state_dir) as state_file, observe.Telemetry(settings):
         await check_port_free(settings.api.host, settings.api.port)
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -98,7 +103,8 @@ async def supervise(
                 _write_state(state_file, running)
                 if not stopping.is_set():
                     on_ready(running, keys)
-                await _watch(children, cluster, stopping)
+                async with observe.offering(settings.state_dir):
+                    await _watch(children, cluster, stopping)
             finally:
                 on_progress("Stopping")
                 await asyncio.gather(*(child.stop() for child in children))
@@ -120,10 +126,13 @@ def prepare_database(
         access = access_from_url(settings.db.url, settings.state_dir)
     on_progress("Preparing the database")
     apply_bootstrap(access)
+    if cluster is not None and not (settings.basalt.backup.target and settings.basalt.backup.archive_wal):
+        forget_archive(access)
     if settings.db.migrations.enabled:
         migrate(access, settings, on_progress=on_progress)
     else:
         ensure_vault_secrets(access, settings.db.vault)
+        apply_modules(access, settings, on_progress=on_progress)
         ensure_buckets(settings, access, on_progress=on_progress)
     return access
 
@@ -177,6 +186,7 @@ async def _watch_child(child: "_Child", stopping: asyncio.Event) -> None:
 async def _restart(name: str, start: Any) -> None:
     try:
         await start
+        RESTARTS.add(1, name)
         observe.event(f"{name}_restarted")
     except (BasaltError, OSError) as error:
         observe.event(f"{name}_restart_failed", level="error", error=error)

@@ -15,17 +15,24 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
-from basalt import gateway, observe
+from basalt import gateway, notify, observe, project
 from basalt.access import load_project_keys
 from basalt.config import Settings, load_settings
 from basalt.functions import JobPerformer
-from basalt.jobs import CronScheduler, Handlers, JobEngine, MessageJobs, Part, RequestSender
+from basalt.jobs import CronScheduler, Handlers, JobEngine, MessageJobs, Part, RequestSender, TrackJobs
 from basalt.kv import ExpiryPurger
+from basalt.late import LateModule
 from basalt.postgres import DatabaseAccess, access_from_url, load_access
 from basalt.waiting import wait_within
+
+if TYPE_CHECKING:
+    from basalt.project import backup as backups
+else:
+    backups = LateModule("basalt.project.backup")
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
@@ -57,7 +64,10 @@ def serve_worker(project_dir: Path, *, exit_with_stdin: bool = False, with_gatew
         if settings.db.url
         else load_access(settings.state_dir)
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        observe.Telemetry(settings),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(_serve(settings, access, exit_with_stdin=exit_with_stdin, with_gateway=with_gateway))
 
 
@@ -78,12 +88,17 @@ async def run_worker(
 ) -> None:
     """Everything a worker does, until `stopping` is set and what is in hand has ended, or the time for that is up."""
     async with AsyncExitStack() as stack:
+        if settings.basalt.telemetry.metrics.enabled:
+            await stack.enter_async_context(observe.offering(settings.state_dir))
         parts = [
             *_serving(settings, access, with_gateway=with_gateway),
             JobEngine(settings, access, await _open_handlers(settings, access, stack)),
             *([CronScheduler(settings, access)] if settings.basalt.cron.enabled else []),
             RequestSender(settings, access),
             ExpiryPurger(settings, access),
+            *([notify.Dispatcher(settings, access)] if settings.notify.enabled else []),
+            *([project.AlertWatch(settings, access)] if settings.basalt.alerts.enabled else []),
+            *_backing_up(settings, access),
         ]
         observe.event("worker_started")
         tasks = [asyncio.create_task(_keep_running(part, stopping)) for part in parts]
@@ -102,6 +117,20 @@ def _serving(settings: Settings, access: DatabaseAccess, *, with_gateway: bool) 
         parts.append(Serving("gateway", partial(gateway.serve_project, settings, access)))
     if settings.basalt.worker.port and settings.edge_runtime.enabled:
         parts.append(Serving("functions", partial(gateway.serve_functions, settings, access)))
+    metrics = settings.basalt.telemetry.metrics
+    if metrics.enabled and metrics.port and not with_gateway:
+        parts.append(Serving("metrics", partial(gateway.serve_metrics, settings, access)))
+    return parts
+
+
+def _backing_up(settings: Settings, access: DatabaseAccess) -> list[Part]:
+    """What sends the log and makes backups, where there is a place for them."""
+    backup = settings.basalt.backup
+    parts: list[Part] = []
+    if backup.target and backup.archive_wal and not access.is_external:
+        parts.append(backups.WalArchiver(settings, access))
+    if backup.target and backup.schedule:
+        parts.append(backups.BackupScheduler(settings, access))
     return parts
 
 
@@ -110,12 +139,22 @@ async def _open_handlers(settings: Settings, access: DatabaseAccess, stack: Asyn
     messages = MessageJobs(settings, access)
     stack.push_async_callback(messages.close)
     await messages.open()
+    tracking = TrackJobs(settings)
+    stack.push_async_callback(tracking.close)
+    own = {**messages.handlers, **tracking.handlers}
+    if settings.notify.enabled:
+        notifications = notify.NotifyJobs(settings, access)
+        stack.push_async_callback(notifications.close)
+        await notifications.open()
+        own |= notifications.handlers
+    if settings.basalt.retention:
+        own |= project.RetentionJobs(settings, access).handlers
     if not settings.edge_runtime.enabled:
-        return Handlers(own=messages.handlers)
+        return Handlers(own=own)
     functions = JobPerformer(settings, access, load_project_keys(settings.state_dir, settings))
     stack.push_async_callback(functions.close)
     await functions.open()
-    return Handlers(own=messages.handlers, functions=functions.perform)
+    return Handlers(own=own, functions=functions.perform)
 
 
 async def _keep_running(part: Part, stopping: asyncio.Event) -> None:
