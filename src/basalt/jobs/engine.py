@@ -6,8 +6,7 @@ them in order.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from uuid import uuid4
 
 from basalt import observe
@@ -25,6 +24,7 @@ from basalt.jobs.signals import Signals
 from basalt.jobs.upkeep import Upkeep
 from basalt.jobs.wakeup import Wakeup
 from basalt.postgres import DatabaseAccess, LanesUnavailable
+from basalt.waiting import end_within, raise_failure
 
 STOP_LIMIT_S = 2.0
 
@@ -116,9 +116,9 @@ class EngineRun:
             await asyncio.wait([told, *looking, *keeping], return_when=asyncio.FIRST_COMPLETED)
             self._signals.stop()
             await asyncio.wait(looking, timeout=STOP_LIMIT_S)
-            _raise_failure([*looking, *keeping])
+            raise_failure([*looking, *keeping])
             self._performer.give_back_waiting()
-            await _wait_at_most(self._performer.wait_all(), self._drain_s)
+            await end_within(self._performer.wait_all(), self._drain_s)
         finally:
             self._signals.stop()
             for task in (told, *looking):
@@ -127,7 +127,7 @@ class EngineRun:
             for task in keeping:
                 task.cancel()
             await asyncio.gather(told, *looking, *keeping, return_exceptions=True)
-        _raise_failure([*looking, *keeping])
+        raise_failure([*looking, *keeping])
 
     async def close(self) -> None:
         await self._database.close()
@@ -136,12 +136,12 @@ class EngineRun:
         """Stop what still runs, and write down how everything ended while the database lets us."""
         for job_id in list(self._performer.held):
             self._performer.stop(job_id, "stopping")
-        if await _wait_at_most(self._performer.wait_all(), STOP_LIMIT_S):
-            await _wait_at_most(self._settler.wait_empty(), STOP_LIMIT_S)
+        if await end_within(self._performer.wait_all(), STOP_LIMIT_S):
+            await end_within(self._settler.wait_empty(), STOP_LIMIT_S)
         if held := len(self._performer.held) + len(self._settler):
             observe.event("jobs_left", level="warning", count=held, again_in_s=self._lease_s)
         if counts := self._settler.take_counts():
-            await _wait_at_most(self._upkeep.add_counts(counts), STOP_LIMIT_S)
+            await end_within(self._upkeep.add_counts(counts), STOP_LIMIT_S)
 
     def _policy_of(self, queue: str) -> QueueSettings:
         return self._settings.queue(queue)
@@ -157,18 +157,3 @@ class EngineRun:
             self._signals.schedule.set()
         for settled in batch:
             self._lookout.note_settled(settled.job.queue)
-
-
-async def _wait_at_most(awaitable: Awaitable[object], limit_s: float) -> bool:
-    """Whether it came to its end in time."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await awaitable
-            return True
-    return False
-
-
-def _raise_failure(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    for task in tasks:
-        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-            raise error

@@ -23,7 +23,7 @@ from basalt.notify.settling import Settler
 from basalt.notify.upkeep import Upkeep
 from basalt.postgres import DatabaseAccess, LanesUnavailable, PostgresError, open_pool
 from basalt.senders import DeliverySender, build_delivery_senders
-from basalt.waiting import wait_within
+from basalt.waiting import end_within, raise_failure, wait_within
 
 CONNECTIONS = 4
 SENDER_POOL_SIZE = 4
@@ -104,7 +104,7 @@ class DispatchRun:
         told = asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait([told, *outflows, *beside], return_when=asyncio.FIRST_COMPLETED)
-            _raise_failure([*outflows, *beside])
+            raise_failure([*outflows, *beside])
             self._tell_news()  # who rests shall see that it is over
             if outflows:  # a project may have no provider
                 await asyncio.wait(outflows, timeout=STOP_LIMIT_S)
@@ -113,11 +113,11 @@ class DispatchRun:
             for task in (told, *outflows):
                 task.cancel()
             await asyncio.gather(*[outflow.drain(0) for outflow in self._outflows])
-            await _wait_at_most(self._settler.wait_empty(), STOP_LIMIT_S)
+            await end_within(self._settler.wait_empty(), STOP_LIMIT_S)
             for task in beside:
                 task.cancel()
             await asyncio.gather(told, *outflows, *beside, return_exceptions=True)
-        _raise_failure([*outflows, *beside])
+        raise_failure([*outflows, *beside])
 
     def _tell_news(self) -> None:
         for outflow in self._outflows:
@@ -169,15 +169,3 @@ async def _try(chore: str, work: Awaitable[T]) -> T | None:
         level: Literal["debug", "error"] = "debug" if is_transient(error) else "error"
         observe.event("notify_chore_failed", level=level, chore=chore, reason=str(error))
         return None
-
-
-async def _wait_at_most(awaitable: Awaitable[object], limit_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await awaitable
-
-
-def _raise_failure(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    for task in tasks:
-        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-            raise error
