@@ -90,13 +90,14 @@ async def run_worker(
     async with AsyncExitStack() as stack:
         if settings.basalt.telemetry.metrics.enabled:
             await stack.enter_async_context(observe.offering(settings.state_dir))
+        ways: notify.Ways = {}
         parts = [
             *_serving(settings, access, with_gateway=with_gateway),
-            JobEngine(settings, access, await _open_handlers(settings, access, stack)),
+            JobEngine(settings, access, await _open_handlers(settings, access, ways, stack)),
             *([CronScheduler(settings, access)] if settings.basalt.cron.enabled else []),
             RequestSender(settings, access),
             ExpiryPurger(settings, access),
-            *([notify.Dispatcher(settings, access)] if settings.notify.enabled else []),
+            *([notify.Dispatcher(settings, access, ways)] if settings.notify.enabled else []),
             *([project.AlertWatch(settings, access)] if settings.basalt.alerts.enabled else []),
             *_backing_up(settings, access),
         ]
@@ -134,7 +135,9 @@ def _backing_up(settings: Settings, access: DatabaseAccess) -> list[Part]:
     return parts
 
 
-async def _open_handlers(settings: Settings, access: DatabaseAccess, stack: AsyncExitStack) -> Handlers:
+async def _open_handlers(
+    settings: Settings, access: DatabaseAccess, ways: notify.Ways, stack: AsyncExitStack
+) -> Handlers:
     """Who performs jobs; closed with `stack`."""
     messages = MessageJobs(settings, access)
     stack.push_async_callback(messages.close)
@@ -143,7 +146,7 @@ async def _open_handlers(settings: Settings, access: DatabaseAccess, stack: Asyn
     stack.push_async_callback(tracking.close)
     own = {**messages.handlers, **tracking.handlers}
     if settings.notify.enabled:
-        notifications = notify.NotifyJobs(settings, access)
+        notifications = notify.NotifyJobs(settings, access, ways)
         stack.push_async_callback(notifications.close)
         await notifications.open()
         own |= notifications.handlers

@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any, Literal
 
 import httpx2
+from msgspec.structs import asdict
 
 from basalt.senders import Delivery, Outcome
 from tests.fakes.small_server import Received, Reply, small_server

@@ -8,7 +8,7 @@ import sys
 
 from basalt import observe
 from basalt.jobs import Handlers, JobEngine
-from basalt.notify import Dispatcher, NotifyJobs
+from basalt.notify import Dispatcher, NotifyJobs, Ways
 from basalt.postgres import DatabaseAccess
 from tests.jobs.engines import settings_with
 from tests.notify.engine import Courierhouse
@@ -19,10 +19,11 @@ async def main(access: DatabaseAccess, url: str, config: str) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     settings, house = settings_with(config), Courierhouse(url)
-    jobs = NotifyJobs(settings, access, build_senders=house.build)
+    ways: Ways = {}
+    jobs = NotifyJobs(settings, access, ways, build_senders=house.build)
     await jobs.open()
     engine = JobEngine(settings, access, Handlers(own=jobs.handlers))
-    dispatcher = Dispatcher(settings, access, build_senders=house.build)
+    dispatcher = Dispatcher(settings, access, ways, build_senders=house.build)
     await asyncio.gather(engine.run(stopping), dispatcher.run(stopping))
     await jobs.close()
 

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from basalt.config import Settings
 from basalt.jobs import Handlers, JobEngine
-from basalt.notify import Dispatcher, NotifyJobs
+from basalt.notify import Dispatcher, NotifyJobs, Ways
 from basalt.postgres import DatabaseAccess, Pool
 from basalt.senders import DeliverySender
 from tests.fakes.courier import Courier, CourierSender, running_courier
@@ -55,11 +55,12 @@ async def running_notify(
     settings = settings_with(CONFIG + config)
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
-        jobs = NotifyJobs(settings, access, build_senders=house.build)
+        ways: Ways = {}
+        jobs = NotifyJobs(settings, access, ways, build_senders=house.build)
         await jobs.open()
         stack.push_async_callback(jobs.close)
         engine = JobEngine(settings, access, Handlers(own=jobs.handlers))
-        dispatcher = Dispatcher(settings, access, build_senders=house.build)
+        dispatcher = Dispatcher(settings, access, ways, build_senders=house.build)
         running = [asyncio.create_task(part.run(stopping)) for part in (engine, dispatcher)]
         try:
             yield

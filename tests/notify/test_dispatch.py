@@ -257,7 +257,7 @@ async def test_a_trigger_that_raises_for_one_row_holds_up_no_other(notify_databa
             " return new; end $$"
         )
         await sql.rows(
-            "create trigger refuse before update on public.notification_queue"
+            "create trigger refuse before insert or update on public.notification_queue"
             " for each row execute function public.refuse()"
         )
         await a_template(sql, "offer", "push", "Hello")
@@ -265,7 +265,10 @@ async def test_a_trigger_that_raises_for_one_row_holds_up_no_other(notify_databa
         ann = await a_person(sql)
         await a_device(sql, ann, "token-bad")
         await issue(sql, "offer", audience={"everyone": True})
+        await sql.becomes({"sent": 30}, EACH_STATUS)
+        await issue(sql, "offer", ann)
         await sql.becomes({"sent": 30, "pending": 1}, EACH_STATUS)
+        await sql.becomes(0, "select count(*) from basalt.notification_shipments")
 
 
 @pytest.mark.req("P16", "M7")

@@ -44,7 +44,9 @@ async def perform(access: DatabaseAccess, name: str, payload: Any, attempt: int 
     async def report(fraction: float, note: str | None) -> None:
         assert 0 <= fraction <= 1
 
-    jobs = NotifyJobs(settings_with(CONFIG), access, build_senders=Courierhouse("http://127.0.0.1:1").build)
+    jobs = NotifyJobs(
+        settings_with(CONFIG), access, {}, build_senders=Courierhouse("http://127.0.0.1:1").build
+    )
     await jobs.open()
     try:
         job = Job(1, name, "notify", payload, attempt, 4, None, None, None, report)  # type: ignore[arg-type]
@@ -298,7 +300,7 @@ async def test_a_cancelled_event_tells_nobody_else(notify_database: DatabaseAcce
             await asyncio.to_thread(cancel_event, notify_database, event)
 
         jobs = NotifyJobs(
-            settings_with(CONFIG), notify_database, build_senders=Courierhouse("http://127.0.0.1:1").build
+            settings_with(CONFIG), notify_database, {}, build_senders=Courierhouse("http://127.0.0.1:1").build
         )
         await jobs.open()
         job = Job(1, "e", "notify", {"event_id": event}, 1, 4, None, None, None, report)  # type: ignore[arg-type]
@@ -427,3 +429,73 @@ async def test_outsiders_cannot_touch_what_the_engine_keeps(notify_database: Dat
             " where has_table_privilege('service_role', 'basalt.notification_recipients', p)"
         )
         assert mine == [("select",), ("insert",)]
+
+
+SHIPPED = "select coalesce(sum(cardinality(ids)), 0) from basalt.notification_shipments"
+
+
+@pytest.mark.req("M9")
+async def test_a_large_page_leaves_past_the_queue(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database) as (sql, courier):
+        await a_template(sql, "offer", "push", "Hello")
+        await a_template(sql, "offer", "in_app", "Hello")
+        await a_crowd(sql, 40)
+        ann = await a_person(sql, email="ann@example.com")
+        await a_device(sql, ann, "refused-1")
+        courier.mood = "slow"
+        event = await issue(sql, "offer", audience={"everyone": True})
+        await sql.becomes(41, SHIPPED)
+        assert await sql.value(EACH_STATUS) == {"delivered": 41}  # in the app; the others are being sent
+        progress = await sql.value("select basalt.notification_progress(%s)", event)
+        assert (progress["queued"], progress["waiting"], progress["status"]) == (82, 41, "expanded")
+        await sql.becomes({"delivered": 41, "sent": 40, "failed": 1}, EACH_STATUS)
+        attempts = (
+            "select d.attempt, d.status, count(*) from public.notification_deliveries as d group by 1, 2"
+        )
+        assert sorted(await sql.rows(attempts)) == [(1, "accepted", 40), (1, "failed", 1)]
+        await sql.becomes(0, SHIPPED)
+
+
+async def test_nobody_who_waits_is_overtaken(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database, knows_keys=True) as (sql, courier):
+        await a_template(sql, "offer", "push", "Hello")
+        await a_crowd(sql, 600)
+        courier.mood = "slow"
+        everybody = {"audience": {"everyone": True}}
+        first = await issue(sql, "offer", dedup_key="first", **everybody)  # a key: by the queue
+        await sql.becomes(True, "select count(*) >= 500 from public.notification_queue")
+        second = await issue(sql, "offer", **everybody)
+        await sql.becomes({"sent": 1200}, EACH_STATUS)
+        order = [one["key"].partition(".")[0] for one in courier.taken]
+        assert order.count(first) == order.count(second) == 600
+        assert order.index(second) >= 200  # the dispatcher has 400 in hand at most
+
+
+DEAD_WORKER = """
+with people as (
+    select array_agg(c.user_id) as user_ids, array_agg(c.id) as channel_ids, array_agg(c.address) as addresses,
+        array_agg(0) as numbers, array_agg(nextval('public.notification_queue_id_seq')) as ids
+    from public.notification_channels as c)
+insert into basalt.notification_shipments (
+    event_id, provider, worker_id, locked_until, ids, user_ids, channel_ids, addresses, text_numbers, texts, priority,
+    dedup_key)
+select e.id, 'fcm', gen_random_uuid(), now() + interval '200 milliseconds', p.ids, p.user_ids, p.channel_ids,
+    p.addresses, p.numbers, '[{"channel": "push", "fallback": ["email"], "payload": {"body": "Hello"}}]', 5, e.id::text
+from people as p, public.notification_events as e
+"""
+
+
+async def test_what_a_dead_worker_was_sending_is_sent_again(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database) as (sql, courier):
+        await a_template(sql, "offer", "push", "Hello")
+        ann, bob = await a_person(sql), await a_person(sql)
+        await issue(sql, "offer", ann)  # who has no device yet
+        await a_crowd(sql, 30)
+        await a_device(sql, bob, "token-bob")
+        await sql.rows(DEAD_WORKER)
+        await sql.rows("delete from auth.users where id = %s", bob)
+        await sql.becomes({"sent": 30}, EACH_STATUS)
+        assert courier.requests > 0
+        seen = "select attempt, status, error_code, count(*) from public.notification_deliveries group by 1, 2, 3"
+        assert sorted(await sql.rows(seen)) == [(1, "unknown", "worker_lost", 30), (2, "accepted", None, 30)]
+        assert await sql.value("select distinct fallback from public.notification_queue") == ["email"]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -173,7 +172,9 @@ def test_a_managed_server_gets_the_engine_without_superuser(managed_url: str, tm
         ann = a_user(connection, "ann@example.com")
         connection.execute("select public.save_notification_template('gig.new', 'in_app', 'x')")
         connection.execute("select public.issue_notification('gig.new', %s)", [ann])
-        connection.execute("select * from basalt.notification_addresses(%s)", [[ann, uuid4()]])
+        connection.execute(
+            "select a.* from auth.users as u, basalt.notification_addresses(u, array['email', 'push']) as a"
+        )
         connection.execute("select basalt.archive_notifications(), basalt.delete_old_deliveries()")
     with psycopg.connect(access.conninfo("authenticator")) as connection:
         connection.execute("set local role service_role")

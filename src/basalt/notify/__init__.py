@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         show_message,
     )
     from basalt.notify.jobs import NotifyJobs
+    from basalt.notify.outflow import Ways
     from basalt.notify.service import NotifyService
     from basalt.notify.signed import is_signed
     from basalt.notify.templates import Rendered, Template, TemplateBook, build_variables, render
@@ -37,6 +38,7 @@ __all__ = [
     "Template",
     "TemplateBook",
     "TemplateError",
+    "Ways",
     "build_variables",
     "cancel_event",
     "is_signed",
@@ -63,6 +65,7 @@ ELSEWHERE = {
     "NotifyService": "basalt.notify.service",
     "Rendered": "basalt.notify.templates",
     "Template": "basalt.notify.templates",
+    "Ways": "basalt.notify.outflow",
     "TemplateBook": "basalt.notify.templates",
     "build_variables": "basalt.notify.templates",
     "is_signed": "basalt.notify.signed",

@@ -6,15 +6,16 @@ routine is asked as `service_role`, once, so that what it answers may change bet
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 import psycopg
+from msgspec import Struct
 from psycopg.sql import SQL, Composed, Identifier
 from psycopg.types.json import Jsonb
 
 from basalt.notify.event import Connection, Event, EventError
+from basalt.notify.preferences import CHANNELS, NotifyChannel
 
 ROUTINE_TIMEOUT: Final = "60s"
 FIRST_CURSOR: Final = "00000000-0000-0000-0000-000000000000"
@@ -51,21 +52,21 @@ PAGE_OF_RECIPIENTS: Final = """
 """
 THESE: Final = "select distinct id from unnest(%(user_ids)s::uuid[]) as ids(id)"
 LOAD_PAGE: Final = """
-with page as materialized ({}),
-reached as materialized (
-    select a.user_id, max(a.locale) as locale,
-        jsonb_agg(jsonb_build_array(a.channel, a.provider, a.address, a.channel_id)) as addresses
-    from basalt.notification_addresses(array(select p.id from page as p)) as a
-    group by a.user_id)
-select p.id::text as user_id, r.addresses::text as addresses, r.locale,
+with page as materialized ({})
+select p.id::text as user_id,
+    case when u.id is not null then (
+        select coalesce(json_agg(json_build_array(a.channel, a.provider, a.address, a.channel_id)), '[]')::text
+        from basalt.notification_addresses(u, %(channels)s) as a) end as addresses,
+    coalesce(pr.locale, substring(
+        u.raw_user_meta_data ->> 'locale' from '^[a-z]{{2,3}}(?:-[A-Za-z0-9]{{2,8}}){{0,3}}$'))
+        as locale,
     left(coalesce(u.raw_user_meta_data ->> 'name', u.raw_user_meta_data ->> 'full_name', ''), 200) as name,
     case when pr.user_id is not null then jsonb_build_object(
         'channel_settings', pr.channel_settings, 'digest_frequency', pr.digest_frequency,
         'rate_limit_per_hour', pr.rate_limit_per_hour, 'quiet_hours_start', pr.quiet_hours_start,
         'quiet_hours_end', pr.quiet_hours_end, 'timezone', pr.timezone) end as preferences
 from page as p
-left join reached as r on r.user_id = p.id
-left join auth.users as u on u.id = p.id
+left join auth.users as u on u.id = p.id and u.deleted_at is null
 left join public.notification_preferences as pr on pr.user_id = p.id
 order by p.id
 """
@@ -84,8 +85,7 @@ from (select id from unnest(%s::uuid[]) as ids(id) order by id) as u
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(Struct, frozen=True):
     """`preferences` and `addresses` ([channel, provider, address, channel_id]) as they are stored. Who has no account,
     or none any more, has None for addresses."""
 
@@ -112,16 +112,20 @@ async def stage_recipients(connection: Connection, event: Event) -> None:
             raise EventError("audience_invalid", "The audience names no user_ids, routine or everyone")
 
 
-async def load_page(connection: Connection, event: Event, cursor: str, limit: int) -> list[Person]:
-    """The next people after `cursor`, by id."""
+async def load_page(
+    connection: Connection, event: Event, cursor: str, limit: int, channels: Sequence[NotifyChannel]
+) -> list[Person]:
+    """The next people after `cursor`, by id, with their addresses for these channels."""
     is_everyone = event.audience is not None and event.audience.get("everyone") is True
     statement = LOAD_PAGE.format(PAGE_OF_EVERYONE if is_everyone else PAGE_OF_RECIPIENTS)
-    return await _load_people(connection, statement, {"event_id": event.id, "cursor": cursor, "limit": limit})
+    params = {"event_id": event.id, "cursor": cursor, "limit": limit, "channels": list(channels)}
+    return await _load_people(connection, statement, params)
 
 
 async def load_people(connection: Connection, user_ids: Sequence[str]) -> list[Person]:
-    """These people, by id."""
-    return await _load_people(connection, LOAD_PAGE.format(THESE), {"user_ids": list(user_ids)})
+    """These people, by id, with all their addresses."""
+    params = {"user_ids": list(user_ids), "channels": list(CHANNELS)}
+    return await _load_people(connection, LOAD_PAGE.format(THESE), params)
 
 
 async def _load_people(connection: Connection, statement: str, params: Mapping[str, Any]) -> list[Person]:

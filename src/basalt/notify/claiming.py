@@ -4,12 +4,12 @@ A claim is a lease. What a dispatcher that died had in hand is due again when it
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import orjson
+from msgspec import Struct
 
 from basalt.jobs import BY_INDEX, JobsDatabase, array
 from basalt.postgres import Query, Result
@@ -60,8 +60,7 @@ returning q.id, q.event_id, q.user_id, q.channel, q.channel_id, q.provider, q.ad
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     """A row of `notification_queue` that is ours. `payload` is JSON yet to be read; `ttl_s` is None where it does not
     expire; `lag_s` is how long it has been due."""
 
@@ -83,21 +82,24 @@ class Claimer:
     """`worker_id` is new for each run of a dispatcher."""
 
     def __init__(self, database: JobsDatabase, worker_id: UUID, lease_s: float) -> None:
+        self.worker_id = worker_id
+        self.lease_s = lease_s
         self._database = database
-        self._worker_id = str(worker_id).encode()
-        self._lease_s = str(lease_s).encode()
 
     async def claim(self, providers: Sequence[str], limit: int) -> list[Claimed]:
         """Up to `limit` rows, lower priorities first, then those that have waited longest."""
-        params = (_name_array(providers), b"%d" % limit, self._worker_id, self._lease_s)
+        params = (_name_array(providers), b"%d" % limit, *self._render_lease())
         _, answer = await self._database.execute([BY_INDEX, Query(CLAIM_ROWS, params)])
         return parse_claimed(answer)
 
     async def adopt(self, providers: Sequence[str], in_hand: Iterable[int]) -> list[Claimed]:
         """Rows that a claim gave us without our hearing of it. Only while no claim for these providers is under way."""
-        params = (_name_array(providers), array(in_hand), self._worker_id, self._lease_s)
+        params = (_name_array(providers), array(in_hand), *self._render_lease())
         _, answer = await self._database.execute([BY_INDEX, Query(ADOPT_ROWS, params)])
         return parse_claimed(answer)
+
+    def _render_lease(self) -> tuple[bytes, bytes]:
+        return str(self.worker_id).encode(), str(self.lease_s).encode()
 
 
 def _name_array(names: Sequence[str]) -> bytes:

@@ -16,10 +16,11 @@ from basalt.config import Settings
 from basalt.jobs import JobsDatabase, Pauses, is_transient
 from basalt.notify.claiming import Claimer
 from basalt.notify.listening import listen
-from basalt.notify.outflow import Outflow
+from basalt.notify.outflow import Outflow, Ways
 from basalt.notify.sending import BuildSenders
 from basalt.notify.settlement import Settlement
 from basalt.notify.settling import Settler
+from basalt.notify.shipments import Shipment
 from basalt.notify.upkeep import Upkeep
 from basalt.postgres import DatabaseAccess, LanesUnavailable, PostgresError, open_pool
 from basalt.senders import DeliverySender, build_delivery_senders
@@ -35,7 +36,8 @@ T = TypeVar("T")
 
 
 class Dispatcher:
-    """`build_senders` takes the place of the settings' providers, for whoever brings their own."""
+    """`ways` has the way out to each provider while this runs. `build_senders` takes the place of the settings'
+    providers, for whoever brings their own."""
 
     name = "notify"
 
@@ -43,11 +45,13 @@ class Dispatcher:
         self,
         settings: Settings,
         access: DatabaseAccess,
+        ways: Ways,
         *,
         build_senders: BuildSenders = build_delivery_senders,
     ) -> None:
         self._settings = settings
         self._access = access
+        self._ways = ways
         self._build_senders = build_senders
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -65,7 +69,12 @@ class Dispatcher:
             senders = self._build_senders(self._settings, pool)
             for sender in senders.values():
                 stack.push_async_callback(sender.close)
-            await DispatchRun(self._settings, self._access, database, senders).work(stopping)
+            run = DispatchRun(self._settings, self._access, database, senders)
+            self._ways.update(run.ways)
+            try:
+                await run.work(stopping)
+            finally:
+                self._ways.clear()
 
 
 class DispatchRun:
@@ -81,12 +90,15 @@ class DispatchRun:
         self._conninfo = access.conninfo("postgres")
         self._lease_s = worker.lease_s
         self._drain_s = max(0.0, worker.drain_timeout_s - min(2 * STOP_LIMIT_S, worker.drain_timeout_s / 3))
-        self._settler = Settler(database, worker_id, self._note_settled)
+        self._settler = Settler(database, worker_id, self._note_settled, self._note_shipped)
         claimer = Claimer(database, worker_id, worker.lease_s)
-        self._outflows = [
-            Outflow(sender, claimer, self._settler.put, settings.notify, poll_s=worker.poll_interval_s)
+        self.ways: Ways = {
+            sender.name: Outflow(
+                sender, claimer, self._settler, settings.notify, poll_s=worker.poll_interval_s
+            )
             for sender in senders.values()
-        ]
+        }
+        self._outflows = list(self.ways.values())
         self._upkeep = Upkeep(database, worker_id, claimer, senders, lease_s=worker.lease_s)
 
     async def work(self, stopping: asyncio.Event) -> None:
@@ -128,12 +140,16 @@ class DispatchRun:
         for outflow in self._outflows:
             outflow.note_settled(ids)
 
+    def _note_shipped(self, shipment: Shipment) -> None:
+        self.ways[shipment.provider].note_shipped(shipment)
+
     async def _keep_leases(self) -> None:
         """For ever, also while the dispatcher stops."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
             held = [row_id for outflow in self._outflows for row_id in outflow.held]
-            await _try("leases", self._upkeep.renew_leases(held))
+            shipped = [number for outflow in self._outflows for number in outflow.shipments]
+            await _try("leases", self._upkeep.renew_leases(held, shipped))
 
     async def _do_chores(self, stopping: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
@@ -143,6 +159,7 @@ class DispatchRun:
             await _try("digests", self._upkeep.call_for_digests())
             await _try("receipts", self._upkeep.call_for_receipts())
             self._settler.put(await _try("strays", self._upkeep.adopt_strays()) or [])
+            await _try("shipments", self._upkeep.take_over_shipments())
             await _try("measures", self._upkeep.measure())
             if loop.time() >= clean_up_at:
                 clean_up_at = loop.time() + CLEAN_UP_EVERY_S

@@ -4,10 +4,14 @@ Each page is one transaction: its rows, and how far the event has come (`basalt.
 dies leaves the page undone as a whole, and whoever has the job next goes on after the last one that was written. What
 would fail for everybody (no template, a variable that is missing, an audience that cannot be asked) fails the event
 before anything is queued; what fails for some is counted in the event's `error`, and the others are told.
+
+Messages of a large page leave by the short way (`shipments`) where there is one, and the next page waits a moment for
+it.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,14 +24,18 @@ from basalt.notify.audience import Person, load_page, load_told, stage_recipient
 from basalt.notify.errors import TemplateError
 from basalt.notify.event import Connection, Event, EventError, Problems, fail_event, lock_event
 from basalt.notify.measures import EXPANDED
-from basalt.notify.people import build_recipient, read_preferences, write_rows
+from basalt.notify.outflow import Outflow, Ways
+from basalt.notify.people import Undemanding, build_recipient, choosing, read_preferences, write_rows
+from basalt.notify.preferences import NO_PREFERENCES
 from basalt.notify.queueing import NewRow, insert_rows
 from basalt.notify.rendering import Writer
+from basalt.notify.shipments import LEAST, Shipment, insert_shipment
 from basalt.notify.templates import TemplateBook
 from basalt.postgres import Pool
 from basalt.senders import DeliverySender
 
 JOB_LIMIT_S = 60.0  # then another job goes on, well within a queue's time limit
+ROOM_LIMIT_S = 1.0  # then the queue has it, and other workers with it
 BREATHE_EVERY = 100  # people, after which the event loop has its turn
 
 BEGIN: Final = """
@@ -64,21 +72,29 @@ select basalt.enqueue(
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one page did. `told` counts the recipients so far."""
+    """What one page did. `told` counts the recipients so far, `leaving` the messages due at once, by provider."""
 
     told: int
     priority: int
     is_last: bool
+    leaving: Mapping[str, int]
 
 
 class Expander:
     def __init__(
-        self, pool: Pool, book: TemplateBook, senders: Mapping[str, DeliverySender], settings: NotifySettings
+        self,
+        pool: Pool,
+        book: TemplateBook,
+        senders: Mapping[str, DeliverySender],
+        ways: Ways,
+        settings: NotifySettings,
     ) -> None:
         self._pool = pool
         self._book = book
-        self._senders = senders
+        self._choose = choosing(senders)
+        self._ways = ways
         self._page_size = settings.page_size
+        self._shipment_size = settings.batch_size
 
     async def expand(self, job: Job) -> object:
         """The handler. The event fails with the last attempt, or with what no attempt would better."""
@@ -109,6 +125,7 @@ class Expander:
             if loop.time() > limit_at:
                 await self._go_on_later(event_id, page)
                 return {"recipients": page.told, "goes_on": True}
+            await self._wait_for_room(page)
         return {"cancelled": True}
 
     async def _begin(self, event_id: str) -> int | None:
@@ -141,22 +158,40 @@ class Expander:
 
     async def _expand_page(self, event_id: str) -> Page | None:
         """One transaction. None where the event was cancelled, or another worker has finished it."""
+        departures: list[tuple[Outflow, Shipment]] = []
+        page = await self._write_page(event_id, departures)
+        for way, shipment in departures:
+            way.ship(shipment)
+        return page
+
+    async def _write_page(self, event_id: str, departures: list[tuple[Outflow, Shipment]]) -> Page | None:
+        """`departures` takes what is to be sent when it is committed."""
         async with self._pool.connection() as connection, connection.transaction():
             event = await lock_event(connection, event_id)
             if event is None or event.status != "expanding":
                 return None
             row = await (await connection.execute(LOAD_CURSOR, [event.id])).fetchone()
             assert row is not None
-            people = await load_page(connection, event, row["cursor"], self._page_size)
-            problems = Problems(event.error)
             writer = Writer(event, self._book)
+            channels = writer.list_channels()
+            people = await load_page(connection, event, row["cursor"], self._page_size, channels)
+            problems = Problems(event.error)
             rows = await self._plan(connection, event, people, writer, problems)
-            queued = await insert_rows(connection, event, rows, writer.payloads)
+            leaving = _gather_leaving(rows)
+            passing = self._find_passing(event, leaving)
+            for provider, way in passing.items():
+                for part in self._cut(leaving[provider]):
+                    shipment = await insert_shipment(
+                        connection, event, provider, part, writer.payloads, claimer=way.claimer
+                    )
+                    departures.append((way, shipment))
+            rest = [new for new in rows if new.row.status != "pending" or new.provider not in passing]
+            queued = await insert_rows(connection, event, rest, writer.payloads)
             params = {
                 "id": event.id,
                 "cursor": people[-1].user_id if people else row["cursor"],
                 "people": sum(person.addresses is not None for person in people),
-                "rows": queued,
+                "rows": queued + len(rows) - len(rest),
                 "error": render_error(problems),
             }
             noted = await (await connection.execute(NOTE_PAGE, params)).fetchone()
@@ -164,7 +199,28 @@ class Expander:
             is_last = len(people) < self._page_size
             if is_last:
                 await connection.execute(FINISH, {"id": event.id})
-            return Page(noted["recipient_count"], event.priority, is_last)
+            counts = {provider: len(several) for provider, several in leaving.items()}
+            return Page(noted["recipient_count"], event.priority, is_last, counts)
+
+    def _find_passing(self, event: Event, leaving: Mapping[str, Sequence[NewRow]]) -> dict[str, Outflow]:
+        """By provider, the ways that are clear for so many messages."""
+        if event.dedup_key is not None:
+            return {}  # the queue knows who has been told by an earlier event of the same key
+        return {
+            provider: way
+            for provider, rows in leaving.items()
+            if len(rows) >= LEAST and (way := self._ways.get(provider)) and way.has_room(len(rows))
+        }
+
+    def _cut(self, rows: Sequence[NewRow]) -> list[Sequence[NewRow]]:
+        size = self._shipment_size
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    async def _wait_for_room(self, page: Page) -> None:
+        """As the next page is like the last one."""
+        for provider, count in page.leaving.items():
+            if count >= LEAST and provider in self._ways:
+                await self._ways[provider].wait_for_room(count, ROOM_LIMIT_S)
 
     async def _plan(
         self,
@@ -177,12 +233,16 @@ class Expander:
         known = read_preferences(people, problems)
         limited = [user_id for user_id, preferences in known.items() if preferences.hourly_limit]
         told = await load_told(connection, event.id, limited)
+        undemanding = Undemanding(event, writer, self._choose)
         rows: list[NewRow] = []
         for number, person in enumerate(people):
             if number % BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
-            if (preferences := known.get(person.user_id)) is not None:
-                recipient = build_recipient(person, preferences, told, self._senders, problems)
+            preferences = known.get(person.user_id)
+            if preferences is NO_PREFERENCES:
+                rows += undemanding.write_rows(person, problems)
+            elif preferences is not None:
+                recipient = build_recipient(person, preferences, told, self._choose, problems)
                 rows += write_rows(event, person, recipient, writer, problems)
         return rows
 
@@ -207,6 +267,15 @@ def read_event_id(job: Job) -> str:
     if not isinstance(event_id, str):
         raise DiscardJob("the payload names no event_id")
     return event_id
+
+
+def _gather_leaving(rows: Sequence[NewRow]) -> Mapping[str, list[NewRow]]:
+    """Messages that are due at once, by provider."""
+    leaving: dict[str, list[NewRow]] = defaultdict(list)
+    for new in rows:
+        if new.row.status == "pending":
+            leaving[new.provider].append(new)
+    return leaving
 
 
 def render_error(problems: Problems) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from basalt.jobs import DiscardJob, Job
 from basalt.notify.audience import load_people, load_told
 from basalt.notify.event import Connection, Event, Problems, load_event
-from basalt.notify.people import build_recipient, read_preferences, write_planned
+from basalt.notify.people import build_recipient, choosing, read_preferences, write_planned
 from basalt.notify.planning import PlannedRow, plan_time
 from basalt.notify.preferences import NotifyChannel
 from basalt.notify.queueing import insert_rows
@@ -37,7 +37,7 @@ class FallBack:
     def __init__(self, pool: Pool, book: TemplateBook, senders: Mapping[str, DeliverySender]) -> None:
         self._pool = pool
         self._book = book
-        self._senders = senders
+        self._choose = choosing(senders)
 
     async def fall_back(self, job: Job) -> object:
         """The handler."""
@@ -66,7 +66,7 @@ class FallBack:
             if (preferences := known.get(person.user_id)) is None:
                 continue
             told = await load_told(connection, event.id, [person.user_id])
-            recipient = build_recipient(person, preferences, told, self._senders, problems)
+            recipient = build_recipient(person, preferences, told, self._choose, problems)
             writer = Writer(event, self._book)
             channels: list[NotifyChannel] = [
                 channel

@@ -16,7 +16,7 @@ from basalt.jobs import Job
 from basalt.notify.audience import Person, load_people, load_told
 from basalt.notify.errors import TemplateError
 from basalt.notify.event import Connection, Event, Problems, load_event
-from basalt.notify.people import build_recipient, read_preferences
+from basalt.notify.people import build_recipient, choosing, read_preferences
 from basalt.notify.planning import PlannedRow, Recipient, RowStatus, find_send_time
 from basalt.notify.preferences import NotifyChannel
 from basalt.notify.queueing import NewRow, insert_rows
@@ -43,7 +43,7 @@ select q.id, q.user_id::text as user_id, q.channel, q.payload, q.event_id::text 
 from public.notification_queue as q
 join public.notification_events as e on e.id = q.event_id
 where q.user_id = any (%s::uuid[]) and q.status = 'digest' and q.scheduled_for <= now()
-order by q.id
+order by e.triggered_at, q.id
 for update of q
 """
 ADD_EVENT: Final = """
@@ -69,7 +69,7 @@ class DigestGatherer:
     def __init__(self, pool: Pool, book: TemplateBook, senders: Mapping[str, DeliverySender]) -> None:
         self._pool = pool
         self._book = book
-        self._senders = senders
+        self._choose = choosing(senders)
 
     async def gather(self, job: Job) -> object:
         """The handler: page after page, each one transaction, until nothing is due."""
@@ -100,7 +100,7 @@ class DigestGatherer:
                 for channel, rows in by_person[person.user_id].items():
                     if preferences is None:
                         continue
-                    recipient = build_recipient(person, preferences, told, self._senders, problems)
+                    recipient = build_recipient(person, preferences, told, self._choose, problems)
                     count += await self._gather(connection, person, recipient, channel, rows)
             return count
 

@@ -8,6 +8,7 @@ from basalt.jobs import Handler
 from basalt.notify.expansion import Expander
 from basalt.notify.fallback import FallBack
 from basalt.notify.gathering import DigestGatherer
+from basalt.notify.outflow import Ways
 from basalt.notify.receipts import ReceiptGatherer
 from basalt.notify.sending import BuildSenders
 from basalt.notify.templates import TemplateBook
@@ -18,19 +19,21 @@ POOL_SIZE = 4
 
 
 class NotifyJobs:
-    """Open it before its handlers are called, and close it after. `build_senders` as for the `Dispatcher`: here they
-    only say who delivers to which address."""
+    """Open it before its handlers are called, and close it after. `ways` are those of the `Dispatcher` beside it, and
+    so is `build_senders`: here they only say who delivers to which address."""
 
     def __init__(
         self,
         settings: Settings,
         access: DatabaseAccess,
+        ways: Ways,
         *,
         build_senders: BuildSenders = build_delivery_senders,
     ) -> None:
         self._settings = settings
         # As the project's own administrator: triggers on these tables run with its rights, not with a superuser's.
         self._pool = open_pool(access.conninfo("postgres"), max_size=POOL_SIZE, name="notify-jobs")
+        self._ways = ways
         self._build_senders = build_senders
         self._stack = AsyncExitStack()
         self._handlers: Mapping[str, Handler] = {}
@@ -49,7 +52,7 @@ class NotifyJobs:
         notify = self._settings.notify
         book = TemplateBook(self._pool, default_locale=notify.default_locale)
         self._handlers = {
-            "basalt.notify.expand": Expander(self._pool, book, senders, notify).expand,
+            "basalt.notify.expand": Expander(self._pool, book, senders, self._ways, notify).expand,
             "basalt.notify.fall_back": FallBack(self._pool, book, senders).fall_back,
             "basalt.notify.digest": DigestGatherer(self._pool, book, senders).gather,
             "basalt.notify.receipts": ReceiptGatherer(self._pool, senders).gather,

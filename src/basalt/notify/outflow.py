@@ -7,7 +7,7 @@ Each provider has its own, so that one that is slow or down holds up nobody else
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from basalt import observe
 from basalt.config import NotifySettings
@@ -16,28 +16,33 @@ from basalt.notify.claiming import Claimed, Claimer, build_delivery
 from basalt.notify.flow import Flow
 from basalt.notify.measures import DELIVERIES, DELIVERY_SECONDS, IN_HAND, LAG_SECONDS
 from basalt.notify.settlement import Settlement, give_back, plan_settlement, plan_without_attempt
+from basalt.notify.settling import Settler
+from basalt.notify.shipments import Shipment
 from basalt.postgres import LanesUnavailable, PostgresError
 from basalt.senders import Delivery, DeliverySender, Outcome
 from basalt.waiting import wait_within
 
 CLAIMS_AHEAD = 4  # batches in hand at most
 
+Ways = dict[str, "Outflow"]  # by provider
+
 
 class Outflow:
-    """`settle` takes what became of rows; it answers by `note_settled` when that is written down."""
+    """`settler` takes what became of rows; it answers by `note_settled` and `note_shipped` when that is written
+    down."""
 
     def __init__(
         self,
         sender: DeliverySender,
         claimer: Claimer,
-        settle: Callable[[Sequence[Settlement]], None],
+        settler: Settler,
         settings: NotifySettings,
         *,
         poll_s: float,
     ) -> None:
         self._sender = sender
-        self._claimer = claimer
-        self._settle = settle
+        self.claimer = claimer
+        self._settler = settler
         self._settings = settings
         self._poll_s = poll_s
         self._chunk = max(1, min(sender.batch_size, settings.batch_size))
@@ -45,8 +50,11 @@ class Outflow:
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_room = asyncio.Event()
         self._is_unsure = False
+        self._is_running = False
+        self._is_passable = False
         self.news = asyncio.Event()
         self.held: dict[int, Claimed] = {}
+        self.shipments: dict[int, Shipment] = {}
 
     @property
     def provider(self) -> str:
@@ -54,9 +62,36 @@ class Outflow:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Claim and hand over until told to stop; what is in hand then goes on (`drain`)."""
+        self._is_running = True
+        try:
+            await self._keep_claiming(stopping)
+        finally:
+            self._is_running = self._is_passable = False
+
+    def has_room(self, count: int) -> bool:
+        """Whether so many messages may leave past the queue: nobody has been left waiting in it by the last look."""
+        return self._is_passable and min(count, self._flow.room) <= self._flow.room - self._in_hand
+
+    async def wait_for_room(self, count: int, limit_s: float) -> None:
+        """Until they may leave past the queue, or the time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while not self.has_room(count):
+                    self._has_room.clear()
+                    await self._has_room.wait()
+
+    def ship(self, shipment: Shipment) -> None:
+        """Send what has been written down as on its way."""
+        self.shipments[shipment.id] = shipment
+        if self._is_running:
+            self._start(shipment.rows, shipment)
+        else:  # told to stop meanwhile
+            self._end([give_back(row) for row in shipment.rows], shipment)
+
+    async def _keep_claiming(self, stopping: asyncio.Event) -> None:
         pauses = Pauses()
         while not stopping.is_set():
-            room = min(self._flow.room - len(self.held), self._settings.batch_size)
+            room = min(self._flow.room - self._in_hand, self._settings.batch_size)
             if room < min(self._chunk, self._flow.room // 2):
                 await self._wait_for_room(stopping)
                 continue
@@ -67,14 +102,20 @@ class Outflow:
                 if not is_transient(error):
                     raise
                 self._is_unsure = True
+                self._is_passable = False
                 await pauses.wait()
                 continue
             pauses = Pauses()
             if stopping.is_set():
-                self._settle([give_back(row) for row in rows])
+                self._settler.put([give_back(row) for row in rows])
                 return
-            self._start(rows)
-            if len(rows) < room:
+            if rows:
+                LAG_SECONDS.note(max(row.lag_s for row in rows), self.provider)
+                self.held.update((row.id, row) for row in rows)
+                self._start(rows)
+            self._is_passable = len(rows) < room
+            if self._is_passable:
+                self._has_room.set()
                 await wait_within(self.news, self._poll_s)
 
     async def drain(self, limit_s: float) -> None:
@@ -88,7 +129,18 @@ class Outflow:
     def note_settled(self, ids: Sequence[int]) -> None:
         for row_id in ids:
             self.held.pop(row_id, None)
-        IN_HAND.set(len(self.held), self.provider)
+        self._note_room()
+
+    def note_shipped(self, shipment: Shipment) -> None:
+        self.shipments.pop(shipment.id, None)
+        self._note_room()
+
+    @property
+    def _in_hand(self) -> int:
+        return len(self.held) + sum(len(shipment.rows) for shipment in self.shipments.values())
+
+    def _note_room(self) -> None:
+        IN_HAND.set(self._in_hand, self.provider)
         self._has_room.set()
 
     async def _wait_for_room(self, stopping: asyncio.Event) -> None:
@@ -103,18 +155,14 @@ class Outflow:
 
     async def _look(self, room: int) -> list[Claimed]:
         if self._is_unsure:
-            rows = await self._claimer.adopt([self.provider], self.held)
+            rows = await self.claimer.adopt([self.provider], self.held)
             self._is_unsure = False
             if rows:
                 return rows
-        return await self._claimer.claim([self.provider], room)
+        return await self.claimer.claim([self.provider], room)
 
-    def _start(self, rows: Sequence[Claimed]) -> None:
-        if not rows:
-            return
-        LAG_SECONDS.note(max(row.lag_s for row in rows), self.provider)
-        self.held.update((row.id, row) for row in rows)
-        IN_HAND.set(len(self.held), self.provider)
+    def _start(self, rows: Sequence[Claimed], shipment: Shipment | None = None) -> None:
+        IN_HAND.set(self._in_hand, self.provider)
         ready: list[tuple[Claimed, Delivery]] = []
         for row in rows:
             end = plan_without_attempt(row, self._settings)
@@ -124,13 +172,13 @@ class Outflow:
                     continue
                 except ValueError:
                     end = Settlement(row.id, row.attempt, "failed", error_code="payload_invalid")
-            self._settle([end])
+            self._end([end], shipment)
         for start in range(0, len(ready), self._chunk):
-            task = asyncio.create_task(self._deliver(ready[start : start + self._chunk]))
+            task = asyncio.create_task(self._deliver(ready[start : start + self._chunk], shipment))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, batch: Sequence[tuple[Claimed, Delivery]]) -> None:
+    async def _deliver(self, batch: Sequence[tuple[Claimed, Delivery]], shipment: Shipment | None) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         outcomes: Sequence[Outcome] = [Outcome("unknown", error_code="worker_stopped")] * len(batch)
@@ -151,7 +199,15 @@ class Outflow:
             ]
             for status, count in Counter(end.delivery for end in ends).items():
                 DELIVERIES.add(count, self.provider, status or "not_asked")
-            self._settle(ends)
+            self._end(ends, shipment)
+
+    def _end(self, ends: Sequence[Settlement], shipment: Shipment | None) -> None:
+        if shipment is None:
+            self._settler.put(ends)
+            return
+        shipment.ends += ends
+        if shipment.has_ended:
+            self._settler.put_shipment(shipment)
 
     async def _ask(self, batch: Sequence[tuple[Claimed, Delivery]]) -> Sequence[Outcome]:
         """A sender does not raise; one that does has its messages tried again, for they may be on their way."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from basalt.notify.digests import HOUR, find_digest_time
 from basalt.notify.preferences import CHANNELS, NO_PREFERENCES, NotifyChannel, Preferences
 from basalt.notify.quiet_hours import find_end_of_quiet
@@ -27,8 +29,7 @@ MOST_HOLDS = 1000  # of one message by limit and quiet hours: some weeks
 RowStatus = Literal["pending", "held", "digest", "delivered"]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """`provider` is who delivers to it; `channel_id` its row in `notification_channels`, where it has one."""
 
     provider: str
@@ -48,8 +49,7 @@ class Recipient:
     told: Mapping[datetime, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedRow:
+class PlannedRow(Struct, frozen=True):
     """`address` is None in-app. `fallback`: the channels that may take its place."""
 
     channel: NotifyChannel

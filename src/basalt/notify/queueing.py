@@ -7,10 +7,10 @@ written twice is there once.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 from psycopg.types.json import Jsonb
 
 from basalt.notify.event import Connection, Event
@@ -43,14 +43,18 @@ group by m.channel, m.status
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NewRow:
+class NewRow(Struct, frozen=True):
     """A planned row of a person; `payload` is the number of its text."""
 
     user_id: str
     row: PlannedRow
     template_id: str | None
     payload: int
+
+    @property
+    def provider(self) -> str:
+        """Who delivers it; empty in-app."""
+        return self.row.address.provider if self.row.address else ""
 
 
 async def insert_rows(

@@ -40,6 +40,7 @@ class Writer:
         self._templates: dict[tuple[str, str | None], Template | None] = {}
         self._numbers: dict[str, int] = {}
         self._available: dict[str | None, frozenset[NotifyChannel]] = {}
+        self._personal: dict[str, bool] = {}
         self.payloads: list[dict[str, Any]] = []
 
     def check(self) -> None:
@@ -56,9 +57,14 @@ class Writer:
             check_variables(template, self._event.context)
             render(template, self._build_variables(NOBODY))
 
+    def list_channels(self) -> Sequence[NotifyChannel]:
+        """Those for which some language has a template."""
+        known = {template.channel for template in self._book.of_event_type(self._event.event_type)}
+        return [channel for channel in CHANNELS if channel in known]
+
     def find_missing(self) -> Sequence[NotifyChannel]:
         """Channels that the event names and for which no language has a template."""
-        known = {template.channel for template in self._book.of_event_type(self._event.event_type)}
+        known = self.list_channels()
         return [channel for channel in self._event.channels or () if channel not in known]
 
     def find_channels(self, locale: str | None) -> frozenset[NotifyChannel]:
@@ -80,7 +86,7 @@ class Writer:
         """The template and the number of the payload. Raises TemplateError."""
         template = self._find(channel, locale)
         assert template is not None  # of `find_channels`
-        if not is_personal(template):
+        if not self._is_personal(template):
             if template.id not in self._numbers:
                 self._numbers[template.id] = self._keep(template, NOBODY)
             return template, self._numbers[template.id]
@@ -91,6 +97,16 @@ class Writer:
             "name": name,
         }
         return template, self._keep(template, recipient)
+
+    def is_personal(self, channel: NotifyChannel, locale: str | None) -> bool:
+        """Whether the message may say something else to another person."""
+        template = self._find(channel, locale)
+        return template is not None and self._is_personal(template)
+
+    def _is_personal(self, template: Template) -> bool:
+        if template.id not in self._personal:
+            self._personal[template.id] = is_personal(template)
+        return self._personal[template.id]
 
     def _find(self, channel: NotifyChannel, locale: str | None) -> Template | None:
         key = channel, locale

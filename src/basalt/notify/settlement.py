@@ -10,10 +10,10 @@ The statements name row, attempt and worker, so that one that is sent twice, or 
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import orjson
+from msgspec import Raw, Struct, json
 
 from basalt.config import NotifySettings
 from basalt.jobs import BY_INDEX, array
@@ -39,7 +39,7 @@ with settled as (
         attempts = case when o.is_uncounted then q.attempts - 1 else q.attempts end,
         provider = coalesce(o.provider, q.provider), error_code = o.error_code, locked_by = null, locked_until = null,
         scheduled_for = case
-            when o.status = 'pending' then clock_timestamp() + make_interval(secs => o.delay_s)
+            when o.status = 'pending' then clock_timestamp() + make_interval(secs => coalesce(o.delay_s, 0))
             else q.scheduled_for end,
         finished_at = case when o.status = 'pending' then null else clock_timestamp() end
     from jsonb_to_recordset($1::jsonb) as o(
@@ -70,8 +70,7 @@ having count(*) > 0
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True, omit_defaults=True):
     """How a row goes on. `delivery` is the status of the attempt's row in `notification_deliveries`, None where the
     provider was not asked. `is_uncounted`: the attempt does not count."""
 
@@ -81,7 +80,7 @@ class Settlement:
     delivery: str | None = None
     message_id: str | None = None
     error_code: str | None = None
-    response: orjson.Fragment | None = None
+    response: Raw | None = None
     delay_s: float = 0.0
     provider: str | None = None
     is_uncounted: bool = False
@@ -173,9 +172,13 @@ def _back_off_s(
 
 
 def build_settlement(batch: Sequence[Settlement], worker_id: bytes) -> list[Query]:
-    """One transaction. Statements about failures only where there are some."""
-    rows = orjson.dumps(list(batch))
-    queries = [BY_INDEX, Query(SETTLE_ROWS, (rows, worker_id))]
+    """One transaction."""
+    return [BY_INDEX, Query(SETTLE_ROWS, (json.encode(batch), worker_id)), *build_aftermath(batch)]
+
+
+def build_aftermath(batch: Sequence[Settlement]) -> list[Query]:
+    """What follows from failures, where there are some."""
+    queries = []
     if dead := [one.id for one in batch if one.is_dead]:
         queries.append(Query(DISABLE_ADDRESSES, (array(dead),)))
     if failed := [one.id for one in batch if one.status == "failed"]:
@@ -209,11 +212,11 @@ def _clean(text: str) -> str:
     )
 
 
-def _trim(response: object) -> orjson.Fragment | None:
+def _trim(response: object) -> Raw | None:
     """What is kept of a provider's answer: nothing where it said nothing, and not more than 4 KB.
 
     >>> for response in ({}, {"id": 1}, {"a": "x" * 5000}):
-    ...     print(orjson.dumps(_trim(response)).decode())
+    ...     print(json.encode(_trim(response)).decode())
     null
     {"id":1}
     {"too_long":true}
@@ -223,7 +226,7 @@ def _trim(response: object) -> orjson.Fragment | None:
     try:
         rendered = orjson.dumps(response, default=str, option=orjson.OPT_NON_STR_KEYS)
     except (TypeError, ValueError):
-        return orjson.Fragment(b'{"unreadable":true}')
+        return Raw(b'{"unreadable":true}')
     if b"\\u0000" in rendered:  # which PostgreSQL's JSON cannot hold
-        return orjson.Fragment(b'{"unreadable":true}')
-    return orjson.Fragment(rendered if len(rendered) <= MAX_RESPONSE_BYTES else b'{"too_long":true}')
+        return Raw(b'{"unreadable":true}')
+    return Raw(rendered if len(rendered) <= MAX_RESPONSE_BYTES else b'{"too_long":true}')

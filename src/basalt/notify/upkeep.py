@@ -4,7 +4,7 @@ digests, receipts and the clean-up, measure how far behind they are.
 Every dispatcher does all of it. Statements skip rows that somebody else has locked.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -37,6 +37,13 @@ update public.notification_queue as q
 set locked_until = clock_timestamp() + make_interval(secs => $3::double precision)
 where q.id = any ($1::bigint[]) and q.locked_by = $2::uuid
 """
+
+RENEW_SHIPMENTS = """
+update basalt.notification_shipments as s
+set locked_until = clock_timestamp() + make_interval(secs => $3::double precision)
+where s.id = any ($1::bigint[]) and s.worker_id = $2::uuid
+"""
+TAKE_OVER_SHIPMENTS = Query("select basalt.take_over_shipments()")
 
 LOAD_ADDRESS_PROVIDERS = """
 select q.id, c.provider from public.notification_queue as q
@@ -89,10 +96,19 @@ class Upkeep:
         self._senders = senders
         self._lease_s = str(lease_s).encode()
 
-    async def renew_leases(self, ids: Iterable[int]) -> None:
-        if wanted := list(ids):
-            params = (array(wanted), self._worker_id, self._lease_s)
-            await self._database.execute([BY_INDEX, Query(RENEW_LEASES, params)])
+    async def renew_leases(self, ids: Sequence[int], shipments: Sequence[int]) -> None:
+        """Of rows and shipments in hand."""
+        queries = [
+            Query(statement, (array(wanted), self._worker_id, self._lease_s))
+            for statement, wanted in ((RENEW_LEASES, ids), (RENEW_SHIPMENTS, shipments))
+            if wanted
+        ]
+        if queries:
+            await self._database.execute([BY_INDEX, *queries])
+
+    async def take_over_shipments(self) -> None:
+        """What workers were sending when they died."""
+        await self._database.execute([TAKE_OVER_SHIPMENTS])
 
     async def call_for_digests(self) -> None:
         await self._database.execute([CALL_FOR_DIGESTS])

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from msgspec import Struct
+
 Verdict = Literal["accepted", "delivered", "retry", "unknown", "refused", "dead_address"]
 ReportStatus = Literal["delivered", "opened", "clicked", "bounced", "complained", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """One message to one address. `key` is the same for every attempt: providers that know idempotency keys are given
     it. `request_id` goes along in headers where the provider keeps them. `address` is a mail address, a number in
     E.164, a device token, or a Web Push subscription as JSON. `channel` is for the Inbox, which takes all of them.
@@ -26,7 +27,7 @@ class Delivery:
     subject: str = ""
     body: str = ""
     html: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = {}
     ttl_s: float | None = None
     is_urgent: bool = False
     collapse_key: str = ""
@@ -35,8 +36,7 @@ class Delivery:
     channel: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of one `Delivery`.
 
     `accepted`: the provider has it · `delivered`: it has arrived, as far as this provider ever says · `retry`: not
@@ -47,7 +47,7 @@ class Outcome:
     verdict: Verdict
     message_id: str = ""
     error_code: str = ""
-    response: Mapping[str, Any] = field(default_factory=dict)
+    response: Mapping[str, Any] = {}
     retry_after_s: float | None = None
 
 

@@ -8,8 +8,9 @@ another batch, so that one without an answer stays `unknown`.
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from basalt.config import ResendSettings
 from basalt.http import OutgoingAnswer, OutgoingClient, parse_retry_after

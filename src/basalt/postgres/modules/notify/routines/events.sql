@@ -217,10 +217,13 @@ as $$
     select jsonb_build_object(
         'id', e.id, 'event_type', e.event_type, 'status', e.status, 'error', e.error, 'triggered_at', e.triggered_at,
         'scheduled_for', e.scheduled_for, 'expires_at', e.expires_at, 'recipients', e.recipient_count,
-        'queued', coalesce(q.total, 0), 'waiting', coalesce(q.waiting, 0), 'sent', coalesce(q.sent, 0),
+        'queued', coalesce(q.total, 0) + s.sending, 'waiting', coalesce(q.waiting, 0) + s.sending, 'sent', coalesce(q.sent, 0),
         'delivered', coalesce(q.delivered, 0), 'failed', coalesce(q.failed, 0), 'cancelled', coalesce(q.cancelled, 0),
         'by_channel', coalesce(q.by_channel, '{}'))
     from public.notification_events as e
+    cross join lateral (
+        select coalesce(sum(cardinality(s.ids)), 0) as sending from basalt.notification_shipments as s
+        where s.event_id = e.id) as s
     left join lateral (
         select
             sum(s.n)::bigint as total, sum(s.n) filter (where s.status in ('pending', 'held', 'digest')) as waiting,
