@@ -6,7 +6,7 @@ larger. Whatever the server does wrong ends the connection, as §5.4.1 allows wh
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from basalt.senders.http2_frames import (
@@ -50,7 +50,7 @@ from basalt.senders.http2_frames import (
     render_header_block,
     without_padding,
 )
-from basalt.senders.http2_headers import HeaderDecoder, HeaderEncoder, HeaderList, encode_literal
+from basalt.senders.http2_headers import Head, HeaderDecoder, HeaderEncoder, HeaderList, encode_literal
 
 WINDOW: Final = 65_535
 LARGEST_WINDOW: Final = 2**31 - 1
@@ -102,13 +102,13 @@ class Http2Request:
 
 @dataclass(slots=True)
 class _Stream:
-    """`unsent` is what is left of the request's body, for which the server's `window` has no room."""
+    """`unsent` is what is left of the request's body, for which the server's `window` has no room; `head` and `body`
+    are of the answer."""
 
     number: int
     window: int = 0
     unsent: bytes = b""
-    status: int = 0
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    head: Head | None = None
     body: bytes = b""
 
 
@@ -274,20 +274,20 @@ class Http2Protocol:
 
     def _take_block(self, flags: int, number: int, block: bytes, events: list[Event]) -> None:
         """RFC 9113 §8.1: headers of any number of interim answers, of the answer, and trailers."""
-        status, headers = self._decoder.decode(block)  # of streams given up, too: it changes the tables
-        stream = self._streams.get(number)
+        head = self._decoder.decode(block)  # of streams given up, too: it changes the tables
+        status, stream = head[0], self._streams.get(number)
         if stream is None:
             self._check_ended(number)
-        elif stream.status:
+        elif stream.head is not None:
             if status or not flags & END_STREAM:
                 raise Http2Error(PROTOCOL_ERROR, "trailers that are none")
-            self._end(stream, events)
+            self._end(stream, stream.head, events)
         elif not status:
             raise Http2Error(PROTOCOL_ERROR, "an answer without a status")
         elif status >= 200:
-            stream.status, stream.headers = status, headers
+            stream.head = head
             if flags & END_STREAM:
-                self._end(stream, events)
+                self._end(stream, head, events)
         elif flags & END_STREAM:
             raise Http2Error(PROTOCOL_ERROR, "an answer ends before it begins")
 
@@ -299,7 +299,7 @@ class Http2Protocol:
         if stream is None:
             self._check_ended(number)
             return
-        if not stream.status:
+        if stream.head is None:
             raise Http2Error(PROTOCOL_ERROR, "data before headers")
         stream.body = stream.body + payload if stream.body else payload
         if len(stream.body) > ANSWER_BYTES:
@@ -307,12 +307,12 @@ class Http2Protocol:
             self._drop(stream)
             events.append(Failed(number, is_untouched=False, reason="too_large"))
         elif flags & END_STREAM:
-            self._end(stream, events)
+            self._end(stream, stream.head, events)
 
-    def _end(self, stream: _Stream, events: list[Event]) -> None:
+    def _end(self, stream: _Stream, head: Head, events: list[Event]) -> None:
         if self._drop(stream):
             self._reset(stream.number)  # answered before it was asked to the end
-        events.append(Answered(stream.number, stream.status, stream.headers, stream.body))
+        events.append(Answered(stream.number, *head, stream.body))
 
     def _take_reset(self, number: int, payload: bytes, events: list[Event]) -> None:
         code = parse_number(payload, "reset")
