@@ -39,6 +39,13 @@ class GoAway:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """The answer, and in the same write something that is no HTTP/2."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True)
 class Drip:
     """The answer byte by byte."""
 
@@ -46,12 +53,13 @@ class Drip:
     pause_s: float = 0.001
 
 
-Answer = Reply | Silence | Cut | Reset | GoAway | Drip
+Answer = Reply | Silence | Cut | Reset | GoAway | Broken | Drip
 
 
 @dataclass
 class Http2Server:
-    """`settings` are those that the server announces; `errors` is what clients did wrong."""
+    """`settings` are those that the server announces; `errors` is what clients did wrong; `most_streams` how many were
+    open at once on one connection."""
 
     answer: Callable[[Received], Answer]
     url: str = ""
@@ -107,10 +115,10 @@ class _Conversation:
             self._flush()
             self._writer.close()
             return
+        self._server.most_streams = max(self._server.most_streams, self._h2.open_inbound_streams)
         for event in events:
             if isinstance(event, h2.events.RequestReceived):
                 self._requests[event.stream_id] = dict(event.headers), bytearray()
-                self._server.most_streams = max(self._server.most_streams, len(self._requests))
             elif isinstance(event, h2.events.DataReceived):
                 self._requests[event.stream_id][1].extend(event.data)
                 self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -124,10 +132,10 @@ class _Conversation:
         answer = self._server.answer(received)
         match answer:
             case Reply():
-                self._send_head(stream, answer)
-                for start in range(0, len(answer.body), FRAME_BYTES):
-                    self._h2.send_data(stream, answer.body[start : start + FRAME_BYTES])
-                self._h2.end_stream(stream)
+                self._reply(stream, answer)
+            case Broken(reply):
+                self._reply(stream, reply)
+                self._writer.write(self._h2.data_to_send() + b"\xff" * 9)
             case Drip(reply, pause_s):
                 self._send_head(stream, reply)
                 task = asyncio.get_running_loop().create_task(self._drip(stream, reply.body, pause_s))
@@ -142,6 +150,12 @@ class _Conversation:
                 self._writer.transport.abort()
             case Silence():
                 pass
+
+    def _reply(self, stream: int, reply: Reply) -> None:
+        self._send_head(stream, reply)
+        for start in range(0, len(reply.body), FRAME_BYTES):
+            self._h2.send_data(stream, reply.body[start : start + FRAME_BYTES])
+        self._h2.end_stream(stream)
 
     def _goodbye(self, last: int) -> None:
         """The `h2` library would answer nothing more; the connection goes on for what was begun."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from struct import pack
 
@@ -14,15 +15,10 @@ import pytest
 
 from basalt.senders import http2_client
 from basalt.senders.http2_client import Http2Client, InDoubtError, UnsentError
-from basalt.senders.http2_protocol import (
-    Answered,
-    Failed,
-    Http2Error,
-    Http2Protocol,
-    Http2Request,
-)
+from basalt.senders.http2_headers import HeaderEncoder
+from basalt.senders.http2_protocol import Answered, Failed, Goodbye, Http2Protocol, Http2Request
 from tests.fakes.certificate import make_certificate, serving, trusting
-from tests.fakes.http2_server import Answer, Cut, Drip, GoAway, Reset, Silence, http2_server
+from tests.fakes.http2_server import Answer, Broken, Cut, Drip, GoAway, Reset, Silence, http2_server
 from tests.fakes.small_server import Received, Reply
 
 pytestmark = pytest.mark.req("P13")
@@ -96,14 +92,21 @@ async def test_a_server_without_http2_gets_nothing(tmp_path: Path) -> None:
 async def test_the_servers_settings_are_kept_to(settings: dict[int, int]) -> None:
     async with http2_server(echo, settings=settings) as server:
         client = client_of(server.url)
-        first = await client.send(request())  # after this one the settings are known
-        assert first.status == 200
-        server.most_streams = 0
         bodies = [os.urandom(20_000) for _ in range(30)]
         answers = await asyncio.gather(*(client.send(request(body)) for body in bodies))
         await client.close()
     assert [answer.body for answer in answers] == bodies
     assert server.most_streams <= settings.get(CODES.MAX_CONCURRENT_STREAMS, 100)
+
+
+async def test_the_first_requests_wait_for_the_servers_settings() -> None:
+    """APNs takes one until it has seen a valid token."""
+    async with http2_server(echo, settings={CODES.MAX_CONCURRENT_STREAMS: 1}) as server:
+        client = client_of(server.url)
+        answers = await asyncio.gather(*(client.send(request(str(n).encode())) for n in range(20)))
+        await client.close()
+    assert [answer.body for answer in answers] == [str(n).encode() for n in range(20)]
+    assert server.most_streams == 1
 
 
 def once(first: Answer, then: Callable[[Received], Answer] = echo) -> Callable[[Received], Answer]:
@@ -126,6 +129,21 @@ async def test_what_the_server_has_not_begun_with_is_sent_again(first: Answer) -
         await client.close()
 
 
+async def test_a_server_that_refuses_wave_after_wave_gets_everything_in_the_end() -> None:
+    """As APNs does beside messages to devices that are gone: it takes one at a time for a while."""
+    refused: dict[bytes, int] = {}
+
+    def answer(received: Received) -> Answer:
+        refused[received.body] = refused.get(received.body, 0) + 1
+        return Reset(h2.errors.ErrorCodes.REFUSED_STREAM) if refused[received.body] < 5 else echo(received)
+
+    async with http2_server(answer) as server:
+        client = client_of(server.url)
+        answers = await asyncio.gather(*(client.send(request(str(n).encode())) for n in range(20)))
+        assert [answer.body for answer in answers] == [str(n).encode() for n in range(20)]
+        await client.close()
+
+
 async def test_a_server_that_refuses_for_ever_is_not_asked_for_ever() -> None:
     async with http2_server(lambda _: Reset(h2.errors.ErrorCodes.REFUSED_STREAM)) as server:
         client = client_of(server.url)
@@ -145,12 +163,46 @@ async def test_a_goodbye_lets_what_was_begun_end() -> None:
         slow = client.send(request(path=b"/begin"))  # stream 1
         await slow
         slow = client.send(request(path=b"/slow"))  # stream 3
-        goodbye = client.send(request(path=b"/goodbye"))  # stream 5: not begun, so sent again, three times
+        goodbye = client.send(request(path=b"/goodbye"))  # stream 5: not begun, so sent again
         assert (await slow).body == b"slow"
         with pytest.raises(UnsentError):
             await goodbye
         assert (await client.send(request(b"next"))).body == b"next"
         await client.close()
+
+
+async def test_a_connection_that_only_ends_what_it_has_begun_with_holds_up_nobody() -> None:
+    goodbye = once(GoAway())
+
+    def answer(received: Received) -> Answer:
+        return Silence() if received.path == "/silent" else goodbye(received)
+
+    async with http2_server(answer) as server:
+        client = client_of(server.url, connections=1)
+        silent = client.send(request(path=b"/silent"))
+        assert (await client.send(request(b"moved"))).body == b"moved"
+        assert not silent.done()
+        assert server.connections == 2
+        await client.close()
+        with pytest.raises(InDoubtError, match="lost"):
+            await silent
+
+
+async def test_an_answer_counts_although_the_server_breaks_the_protocol_right_behind_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def answer(received: Received) -> Answer:
+        return Broken(echo(received)) if received.body == b"last" else Silence()
+
+    async with http2_server(answer) as server:
+        client = client_of(server.url)
+        silent, last = client.send(request(b"silent")), client.send(request(b"last"))
+        async with asyncio.timeout(2):
+            assert (await last).body == b"last"
+            with pytest.raises(InDoubtError, match="lost"):
+                await silent
+        await client.close()
+    assert "larger than allowed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -242,10 +294,13 @@ async def test_closing_ends_what_is_open() -> None:
         while not server.most_streams:
             await asyncio.sleep(0.01)
         await client.close()
+        assert [task for task in asyncio.all_tasks() if "Http2Client" in repr(task)] == []
         with pytest.raises(InDoubtError):
             await begun
-        with pytest.raises(UnsentError):
-            await waiting
+        for never_begun in (waiting, client.send(request())):
+            with pytest.raises(UnsentError, match="closed"):
+                await never_begun
+        assert server.connections == 1
 
 
 # The protocol by itself
@@ -256,6 +311,17 @@ def frame(kind: int, flags: int, number: int, payload: bytes = b"") -> bytes:
 
 
 OK = bytes([0x88])  # `:status 200` in HPACK's static table
+SETTINGS = frame(4, 0, 0)
+
+
+def begun(*bodies: bytes, settings: bytes = b"") -> Http2Protocol:
+    """A connection whose server has said what it takes, and requests with these bodies on streams 1, 3, …"""
+    protocol = Http2Protocol(max_streams=1000)
+    assert protocol.free_streams == 0
+    assert protocol.receive(frame(4, 0, 0, settings)) == []
+    for body in bodies:
+        protocol.begin(request(body))
+    return protocol
 
 
 @pytest.mark.parametrize(
@@ -281,14 +347,15 @@ OK = bytes([0x88])  # `:status 200` in HPACK's static table
         "frames that mean nothing",
     ],
 )
-@pytest.mark.parametrize("is_dripped", [False, True], ids=["at once", "byte by byte"])
-def test_every_form_of_an_answer(data: bytes, is_dripped: bool) -> None:
-    protocol = Http2Protocol(max_streams=10)
-    number = protocol.begin(request())
-    pieces = [data[n : n + 1] for n in range(len(data))] if is_dripped else [data]
-    events = [event for piece in pieces for event in protocol.receive(piece)]
-    assert events == [Answered(number, 200, {}, b"")]
+def test_every_form_of_an_answer(data: bytes) -> None:
+    protocol = begun(b"{}")
+    assert protocol.receive(data) == [Answered(1, 200, {}, b"")]
     assert protocol.open_streams == 0
+    assert (
+        protocol.receive(frame(0, 0, 1, b"late") + frame(3, 0, 1, bytes(4)) + frame(8, 0, 1, b"\0\0\0\1"))
+        == []
+    )
+    assert protocol.error is None
 
 
 @pytest.mark.parametrize(
@@ -297,44 +364,142 @@ def test_every_form_of_an_answer(data: bytes, is_dripped: bool) -> None:
         (frame(0, 1, 1, b"early"), "before headers"),
         (frame(1, 5, 3, OK), "no request"),
         (frame(1, 5, 2, OK), "no request"),
+        (frame(1, 5, 0, OK), "no request"),
         (frame(0, 1, 9, b"x"), "no request"),
+        (frame(3, 0, 3, bytes(4)), "no request"),
+        (frame(3, 0, 0, bytes(4)), "no request"),
+        (frame(8, 0, 3, b"\0\0\0\1"), "no request"),
         (frame(1, 1, 1, OK) + frame(0, 1, 1, b""), "interrupted"),
+        (frame(1, 1, 1, OK) + frame(9, 4, 3, b""), "continuation"),
         (frame(9, 4, 1, OK), "continuation"),
         (frame(1, 5, 1, b"\xff\xff\xff\xff"), "cannot be read"),
         (frame(1, 5, 1, b""), "without a status"),
+        (frame(1, 5, 1, b"\x08\x04+200"), "status that is none"),
+        (frame(1, 5, 1, b"\x08\x03099"), "status that is none"),
+        (frame(1, 5, 1, OK + OK), "out of its place"),
+        (frame(1, 5, 1, bytes([0x08, 3]) + b"103"), "ends before it begins"),
+        (frame(1, 4, 1, OK) + frame(1, 5, 1, OK), "trailers"),
+        (frame(1, 4, 1, OK) + frame(1, 4, 1, b""), "trailers"),
         (frame(1, 0xD, 1, b"\xff" + OK), "padding"),
+        (frame(1, 0x25, 1, bytes(4)), "priority"),
         (frame(5, 4, 1, bytes(4)), "pushes"),
         (b"\xff\xff\xff" + bytes(6), "larger than allowed"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "larger than allowed"),
         (frame(4, 0, 0, bytes(5)), "settings"),
+        (frame(4, 1, 0, bytes(6)), "settings"),
+        (frame(4, 0, 1), "of the connection"),
+        (frame(4, 0, 0, pack(">HL", 2, 1)), "pushed to"),
         (frame(4, 0, 0, pack(">HL", 4, 2**31)), "window"),
         (frame(4, 0, 0, pack(">HL", 5, 1)), "frame size"),
         (frame(6, 0, 0, bytes(7)), "ping"),
+        (frame(6, 0, 1, bytes(8)), "of the connection"),
         (frame(7, 0, 0, bytes(7)), "goodbye"),
+        (frame(7, 0, 1, bytes(8)), "of the connection"),
         (frame(3, 0, 1, bytes(3)), "reset"),
-        (frame(8, 0, 0, bytes(4)), "window"),
+        (frame(8, 0, 0, bytes(4)), "by nothing"),
+        (frame(8, 0, 1, bytes(4)), "by nothing"),
         (frame(8, 0, 0, pack(">L", 2**31 - 1)), "window"),
         (frame(1, 1, 1, bytes(16_000)) + frame(9, 0, 1, bytes(16_000)) * 2, "too large"),
+        (frame(6, 0, 0, bytes(8)) * 10_001, "more replies"),
+        (SETTINGS * 10_001, "more replies"),
     ],
+    ids=count(),
 )
 def test_a_server_that_breaks_the_protocol_is_left(data: bytes, words: str) -> None:
+    protocol = begun(b"{}")
+    assert protocol.receive(data) == [Failed(1, is_untouched=False, reason="lost")]
+    assert words in str(protocol.error)
+    assert protocol.output[-1][3] == 7  # a goodbye
+    assert protocol.receive(frame(1, 5, 1, OK)) == []
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n\r\n", frame(6, 0, 0, bytes(8))])
+def test_a_server_begins_with_its_settings(data: bytes) -> None:
     protocol = Http2Protocol(max_streams=10)
-    protocol.begin(request())
-    with pytest.raises(Http2Error, match=words):
-        protocol.receive(data)
-    assert protocol.close() == [Failed(1, is_untouched=False, reason="lost")]
+    assert protocol.receive(data) == []
+    assert protocol.error is not None
+
+
+def test_a_goodbye_tells_what_was_begun_and_why() -> None:
+    protocol = begun(b"1", b"3", b"5")
+    first = frame(7, 0, 0, pack(">LL", 2**31 - 1, 0))
+    last = frame(7, 0, 0, pack(">LL", 1, 11) + b"enough")
+    assert protocol.receive(first) == [Goodbye(0, b"")]
+    assert protocol.free_streams == 0
+    assert protocol.receive(last) == [Failed(3, True, "goaway"), Failed(5, True, "goaway")]
+    assert protocol.receive(frame(1, 5, 1, OK)) == [Answered(1, 200, {}, b"")]
 
 
 def test_what_was_not_sent_to_its_end_cannot_have_been_served() -> None:
-    protocol = Http2Protocol(max_streams=10)
-    protocol.begin(request(b"x" * 100_000))  # the window is 65,535 bytes
-    protocol.begin(request(b"small"))
+    protocol = begun(b"x" * 100_000, b"small")  # the window is 65,535 bytes
     assert protocol.close() == [Failed(1, True, "lost"), Failed(3, True, "lost")]
+
+
+def test_a_window_that_is_opened_after_all_was_sent_harms_nobody() -> None:
+    protocol = begun(b"x" * 100, settings=pack(">HL", 4, 2**31 - 1))
+    assert protocol.receive(frame(8, 0, 1, pack(">L", 100)) + frame(1, 5, 1, OK)) == [
+        Answered(1, 200, {}, b"")
+    ]
+    assert protocol.error is None
+
+
+def test_a_body_goes_as_far_as_both_windows_reach() -> None:
+    protocol = begun(b"x" * 300, b"y" * 50, settings=pack(">HL", 4, 100))
+
+    def sent(data: bytes) -> list[tuple[int, int, bool]]:
+        """The stream, size and end of each piece of a body that follows."""
+        protocol.output.clear()
+        assert protocol.receive(data) == []
+        return [
+            (int.from_bytes(piece[5:9]), len(piece) - 9, bool(piece[4]))
+            for piece in protocol.output
+            if piece[3] == 0
+        ]
+
+    assert sent(frame(8, 0, 1, pack(">L", 60))) == [(1, 60, False)]
+    assert sent(frame(4, 0, 0, pack(">HL", 4, 90))) == []  # by which it is 10 bytes too far
+    assert sent(frame(8, 0, 1, pack(">L", 30))) == [(1, 20, False)]
+    assert sent(frame(4, 0, 0, pack(">HL", 4, 1000))) == [(1, 120, True)]
+    assert protocol.receive(frame(1, 5, 1, OK)) == [Answered(1, 200, {}, b"")]
+
+
+@pytest.mark.parametrize(
+    "more", [frame(8, 0, 1, pack(">L", 65_536)), frame(4, 0, 0, pack(">HL", 4, 2**31 - 1))]
+)
+def test_a_stream_whose_window_grows_too_large_is_an_error(more: bytes) -> None:
+    """Its body waits for the connection's window, of which it has used all."""
+    protocol = begun(b"x" * 100_000, settings=pack(">HL", 4, 2**31 - 1))
+    if more[3] == 4:
+        protocol.receive(frame(4, 0, 0, pack(">HL", 4, 0)) + frame(8, 0, 1, pack(">L", 70_000)))
+        assert protocol.error is None
+    assert protocol.receive(more) == [Failed(1, is_untouched=True, reason="lost")]
+    assert "window" in str(protocol.error)
+
+
+def test_replies_that_are_read_may_be_many() -> None:
+    protocol = begun()
+    for _ in range(3):
+        protocol.receive(frame(6, 0, 0, bytes(8)) * 9_000)
+        protocol.unread_replies = 0
+        protocol.output.clear()
+    assert protocol.error is None
+
+
+@pytest.mark.parametrize("sizes", [[0], [0, 0], [0, 4096], [100, 0, 50], [100, 100], [65_536]], ids=str)
+def test_the_servers_header_table_is_no_larger_than_it_says(sizes: list[int]) -> None:
+    encoder, decoder = HeaderEncoder(), hpack.Decoder()
+    for _ in range(2):
+        decoder.decode(encoder.encode(HEADERS))
+    for size in sizes:
+        encoder.resize(size)
+    decoder.max_allowed_table_size = min(sizes[-1], 4096)
+    for _ in range(3):
+        assert tuple(decoder.decode(encoder.encode(HEADERS), raw=True)) == HEADERS
+        assert decoder.header_table_size == min(sizes[-1], 4096)
 
 
 def test_header_blocks_are_what_hpack_reads() -> None:
     """Blocks that are kept, and headers beside them that neither side remembers, decode to what was asked for."""
-    protocol = Http2Protocol(max_streams=1000)
+    protocol = begun()
     decoder = hpack.Decoder()
     tokens = [((b"authorization", b"Bearer " + bytes([97 + n]) * 1200),) for n in range(5)]
     for turn in range(60):
@@ -354,7 +519,7 @@ def test_header_blocks_are_what_hpack_reads() -> None:
 
 
 def test_answers_are_read_as_hpack_reads_them() -> None:
-    protocol = Http2Protocol(max_streams=1000)
+    protocol = begun()
     encoder = hpack.Encoder()
     for turn in range(600):
         number = protocol.begin(request())
@@ -370,8 +535,19 @@ def test_answers_are_read_as_hpack_reads_them() -> None:
         assert dict(event.headers) == {name.encode(): value.encode() for name, value in fields[1:]}
 
 
-def test_headers_that_fit_into_no_frame_are_refused() -> None:
-    protocol = Http2Protocol(max_streams=10)
-    with pytest.raises(ValueError, match="do not fit"):
-        protocol.begin(request(path=b"/" + b"x" * 20_000))
-    assert protocol.open_streams == 0
+def test_headers_that_fit_into_no_frame_continue_in_others() -> None:
+    protocol = begun()
+    decoder = hpack.Decoder(max_header_list_size=100_000)
+    for path in (b"/" + b"x" * 40_000, b"/short"):
+        protocol.output.clear()
+        protocol.begin(request(path=path))
+        sent, frames = b"".join(protocol.output), []
+        while sent:
+            size = int.from_bytes(sent[:3])
+            frames.append((sent[3], sent[4], sent[9 : 9 + size]))
+            sent = sent[9 + size :]
+        *blocks, data = frames
+        assert data == (0, 1, b"{}")
+        assert [(kind, flags) for kind, flags, _ in blocks] in ([(1, 0), (9, 0), (9, 4)], [(1, 4)])
+        block = b"".join(payload for _, _, payload in blocks)
+        assert tuple(decoder.decode(block, raw=True)) == (*PSEUDO, (b":path", path), *HEADERS)

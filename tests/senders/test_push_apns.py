@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+import h2.errors
 import orjson
 import pytest
 
@@ -14,7 +15,8 @@ from basalt.senders import Delivery, Outcome
 from basalt.senders.apns import ApnsSender, ProviderTokens, read_answer, read_outcome
 from basalt.senders.http2_protocol import Answered
 from tests.fakes.apns import KEY_ID, TEAM_ID, TOPIC, FakeApns
-from tests.fakes.http2_server import Cut, GoAway, Http2Server, http2_server
+from tests.fakes.http2_server import Answer, Cut, GoAway, Http2Server, Reset, http2_server
+from tests.fakes.small_server import Received
 
 pytestmark = pytest.mark.req("P13", "M4")
 
@@ -92,6 +94,41 @@ async def test_the_id_is_the_same_for_every_attempt(apns: Apns) -> None:
     await apns.send(DEVICE)
     first, second = (taken.headers["apns-id"] for taken in apns.fake.taken)
     assert first == second == str(UUID(first))
+
+
+@pytest.mark.req("M7")
+async def test_each_message_says_which_request_it_comes_of(apns: Apns) -> None:
+    await apns.sender.deliver([message_to(DEVICE, request_id=f"request-{n}") for n in range(3)])
+    await apns.send(DEVICE)
+    told = [taken.headers.get("x-request-id") for taken in apns.fake.taken]
+    assert told == ["request-0", "request-1", "request-2", None]
+
+
+async def test_a_collapse_key_that_no_header_can_hold_costs_nobody_anything(apns: Apns) -> None:
+    keys = (" gigs", "gigs ", "Müller", "two\nlines", "x" * 65, "gigs and more")
+    outcomes = await apns.sender.deliver([message_to(DEVICE, collapse_key=key) for key in keys])
+    assert {outcome.verdict for outcome in outcomes} == {"accepted"}
+    assert len({taken.headers["apns-collapse-id"] for taken in apns.fake.taken}) == len(keys)
+    assert apns.server.connections == 1
+
+
+async def test_a_batch_with_many_dead_devices_reaches_the_others(apns: Apns) -> None:
+    """APNs takes one message at a time after each that it does not like, and refuses those that were on their way."""
+    dead = {f"{n:064x}" for n in range(0, 60, 3)}
+    apns.fake.unregistered = dead
+    refused: dict[str, int] = {}
+
+    def answer(received: Received) -> Answer:
+        refused[received.path] = refused.get(received.path, 0) + 1
+        is_refused = refused[received.path] <= int(received.path[-1], 16) % 5
+        return Reset(h2.errors.ErrorCodes.REFUSED_STREAM) if is_refused else apns.fake.answer(received)
+
+    apns.server.answer = answer
+    devices = [f"{n:064x}" for n in range(60)]
+    outcomes = dict(zip(devices, await apns.send(*devices), strict=True))
+    assert {device for device, outcome in outcomes.items() if outcome.verdict == "dead_address"} == dead
+    assert {outcome.verdict for outcome in outcomes.values()} == {"dead_address", "accepted"}
+    assert len(apns.fake.taken) == 40
 
 
 async def test_each_device_has_its_own_outcome(apns: Apns) -> None:

@@ -1,22 +1,27 @@
 """Firebase Cloud Messaging: what is sent, and what becomes of every answer."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import h2.errors
 import orjson
 import pytest
 
-from basalt.config import FcmSettings
+from basalt.config import FcmSettings, OtlpSettings
 from basalt.http import OutgoingClient
+from basalt.observe.traces import start_traces, stop_traces
 from basalt.senders import Delivery, Outcome
 from basalt.senders import fcm as fcm_module
 from basalt.senders.fcm import FcmSender, read_answer, read_outcome
 from basalt.senders.google_token import parse_service_account
 from basalt.senders.http2_protocol import Answered
+from tests.fakes.apns import FakeApns
+from tests.fakes.collector import collector
 from tests.fakes.fcm import FakeFcm
 from tests.fakes.http2_server import Answer, Cut, Drip, GoAway, Http2Server, Reset, Silence, http2_server
 from tests.fakes.small_server import Received, Reply, small_server
@@ -84,7 +89,7 @@ async def test_a_message_says_what_the_delivery_does(fcm: Fcm) -> None:
         "notification": {"title": "New gig", "body": "Near you"},
         "android": {"priority": "NORMAL", "notification": {"tag": "event.plain"}},
         "apns": {"headers": {"apns-priority": "5", "apns-collapse-id": "event.plain"}},
-        "webpush": {"headers": {"Urgency": "normal"}},
+        "webpush": {"headers": {"Urgency": "normal"}, "notification": {"tag": "event.plain"}},
     }
     assert rich["data"] == {"gig": "7", "place": '{"x":1}', "name": "Müller"}
     assert rich["android"] == {
@@ -93,11 +98,55 @@ async def test_a_message_says_what_the_delivery_does(fcm: Fcm) -> None:
         "collapse_key": "gigs",
         "notification": {"tag": "gigs", "notification_count": 3},
     }
+    until = int(rich["apns"]["headers"].pop("apns-expiration"))
+    assert 3598 <= until - time.time() <= 3601
     assert rich["apns"] == {
         "headers": {"apns-priority": "10", "apns-collapse-id": "gigs"},
         "payload": {"aps": {"badge": 3}},
     }
-    assert rich["webpush"] == {"headers": {"Urgency": "high", "TTL": "3600"}}
+    assert rich["webpush"] == {
+        "headers": {"Urgency": "high", "TTL": "3600"},
+        "notification": {"tag": "gigs"},
+    }
+
+
+async def test_what_is_over_is_delivered_now_or_never(fcm: Fcm) -> None:
+    await fcm.send("one", ttl_s=0.5)
+    [message] = fcm.fake.sent
+    assert message["android"]["ttl"] == "0s"
+    assert message["webpush"]["headers"]["TTL"] == message["apns"]["headers"]["apns-expiration"] == "0"
+
+
+@pytest.mark.req("M7", "P17")
+async def test_a_message_says_which_request_and_trace_it_belongs_to(fcm: Fcm) -> None:
+    await fcm.send("token")
+    heard: dict[str, tuple[str | None, str | None]] = {}
+
+    def answer(request: Received) -> Answer:
+        device = orjson.loads(request.body)["message"]["token"]
+        heard[device] = request.headers.get("x-request-id"), request.headers.get("traceparent")
+        return fcm.fake.answer(request)
+
+    fcm.server.answer = answer
+    fcm.fake.failures["cut"] = [Cut()]
+    with collector() as fake:
+        start_traces(replace(OtlpSettings(), endpoint=fake.url), project_id="shop")
+        try:
+            await fcm.sender.deliver(
+                [message_to(device, request_id=f"of-{device}") for device in ("one", "two")]
+            )
+            await fcm.send("cut")
+        finally:
+            await asyncio.to_thread(stop_traces, within_s=5)
+    await fcm.send("untraced")
+    both, cut = sorted(fake.spans, key=lambda span: span.is_error)
+    assert (both.name, both.kind, both.attributes["messaging.batch.message_count"]) == ("POST", 3, 2)
+    assert both.attributes["server.address"] == "127.0.0.1"
+    assert cut.is_error
+    assert [heard[device][0] for device in ("one", "two", "cut")] == ["of-one", "of-two", None]
+    parents = [(heard[device][1] or "")[:52] for device in ("one", "two", "cut")]
+    assert parents == [f"00-{span.trace}-{span.id}" for span in (both, both, cut)]
+    assert heard["untraced"] == (None, None)
 
 
 async def test_each_device_has_its_own_outcome(fcm: Fcm) -> None:
@@ -175,6 +224,10 @@ def test_what_follows_from_an_answer(answer: Answered, verdict: str, code: str, 
         assert outcome.retry_after_s == read_answer(answer)[1] == 30
 
 
+def test_no_message_waits_longer_than_its_provider_is_left_in_peace() -> None:
+    assert read_outcome(answered(429, "QUOTA_EXCEEDED", retry_after="999999999")).retry_after_s == 3600
+
+
 async def test_a_quota_holds_back_the_whole_project(fcm: Fcm) -> None:
     fcm.fake.failures["one"] = [answer_of(429, "QUOTA_EXCEEDED", {"retry-after": "30"})]
     [first] = await fcm.send("one")
@@ -208,6 +261,29 @@ async def test_one_request_at_a_time_asks_for_a_token_and_before_it_expires() ->
         assert fcm.fake.grants == 3
 
 
+async def test_what_was_accepted_stays_so_when_no_new_token_is_had_for_the_rest(fcm: Fcm) -> None:
+    fcm.fake.failures["late"] = [(401, "UNAUTHENTICATED")]
+    await fcm.send("zero")
+    fcm.fake.grant_failures = [Reply(500)]
+    outcomes = await fcm.send("one", "late", "dead")
+    assert [outcome.verdict for outcome in outcomes] == ["accepted", "retry", "dead_address"]
+    assert [message["token"] for message in fcm.fake.sent] == ["zero", "one"]
+
+
+async def test_while_a_token_is_renewed_messages_go_with_the_old_one() -> None:
+    async with serving_fcm() as fcm:
+        fcm.fake.lasts_s = 200  # less than the time before its end at which it is renewed
+        await fcm.send("one")
+        fcm.fake.grant_failures = [Reply(500, pause_s=1)]
+        renewing = asyncio.create_task(fcm.send("two"))
+        while not fcm.sender._tokens._renewing.locked():
+            await asyncio.sleep(0)
+        [outcome] = await fcm.send("three")
+        assert outcome.verdict == "accepted"
+        assert not renewing.done()
+        assert (await renewing)[0].verdict == "accepted"  # Google's failure matters when the token is over
+
+
 async def test_without_a_token_messages_wait(fcm: Fcm, capsys: pytest.CaptureFixture[str]) -> None:
     fcm.fake.grant_failures = [Reply(400, b'{"error": "invalid_grant"}')]
     outcomes = await fcm.send("one", "two")
@@ -216,6 +292,7 @@ async def test_without_a_token_messages_wait(fcm: Fcm, capsys: pytest.CaptureFix
         Outcome("retry", error_code="no_access_token")
     ]  # Google is left in peace
     assert fcm.fake.grants == 0
+    assert capsys.readouterr().err.count("invalid_grant") == 1
 
 
 async def test_what_may_have_arrived_is_told_from_what_has_not(fcm: Fcm) -> None:
@@ -267,23 +344,30 @@ async def test_the_rate_is_kept() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", '{"project_id": "p", "client_email": "e", "private_key": 7}', "not json"],
+    [
+        "",
+        "{}",
+        "[]",
+        "not json",
+        '{"project_id": "p", "client_email": "e", "private_key": 7}',
+        '{"project_id": "p", "client_email": "e", "private_key": "-----BEGIN secret"}',
+        orjson.dumps({"project_id": "p", "client_email": "e", "private_key": FakeApns().pem()}).decode(),
+    ],
+    ids=count(),
 )
 def test_a_service_account_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no service account key"):
+    with pytest.raises(ValueError, match="no service account key") as caught:
         parse_service_account(text)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.req("M8")
 async def test_credentials_stand_in_no_message(fcm: Fcm, capsys: pytest.CaptureFixture[str]) -> None:
     account = parse_service_account(fcm.fake.service_account())
     assert "PRIVATE KEY" not in repr(account)
-    fcm.fake.grant_failures = [Reply(500, account.private_key.encode()), Reply(500, b"")]
+    pem = orjson.loads(fcm.fake.service_account())["private_key"]
+    fcm.fake.grant_failures = [Reply(500, pem.encode())]
     outcomes = await fcm.send("one")
-    broken = FcmSettings(service_account=fcm.fake.service_account().replace("MII", "XXX"))
-    sender = FcmSender(broken, OutgoingClient())
-    outcomes += await sender.deliver([message_to("two")])
-    await sender.close()
     assert {outcome.error_code for outcome in outcomes} == {"no_access_token"}
     captured = capsys.readouterr()
     assert "PRIVATE KEY" not in f"{outcomes}{captured.err}{captured.out}"

@@ -115,6 +115,14 @@ def test_a_key_that_is_none_stops_the_start_and_is_not_shown(project: Path, sect
     assert "a secret" not in str(caught.value)
 
 
+def test_a_service_account_whose_key_is_none_stops_the_start(project: Path) -> None:
+    file = project / "supabase" / "fcm.json"
+    account = json.loads(file.read_text())
+    file.write_text(json.dumps({**account, "private_key": account["private_key"].replace("MII", "XXX")}))
+    with pytest.raises(ConfigError, match=r"notify\.providers\.fcm\.service_account: this is no"):
+        build(project, 'environment = "production"\n[notify.providers.fcm]\nservice_account = "@fcm.json"')
+
+
 def test_keys_stand_in_no_printed_settings(project: Path) -> None:
     settings = settings_of(project, 'environment = "production"\n' + ALL.format(place="providers"))
     account = json.loads((project / "supabase" / "fcm.json").read_text())

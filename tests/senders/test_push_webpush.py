@@ -1,6 +1,7 @@
 """Web Push: sealed for the browser, signed for its push service, and nowhere else."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,7 +74,7 @@ async def test_many_browsers_each_with_their_own_key(web: Web) -> None:
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [(404, "dead_address"), (410, "dead_address"), (413, "refused"), (400, "refused"), (403, "refused"),
-     (429, "retry"), (500, "retry"), (201, "accepted"), (202, "accepted")],
+     (401, "retry"), (429, "retry"), (500, "retry"), (201, "accepted"), (202, "accepted")],
 )  # fmt: skip
 async def test_what_follows_from_an_answer(web: Web, status: int, verdict: str) -> None:
     web.fake.next_replies = [Reply(status, headers={"retry-after": "40"})]
@@ -137,6 +138,24 @@ def spoilt(**changes: Any) -> str:
 )
 async def test_an_address_that_is_no_subscription_is_dead(web: Web, address: str) -> None:
     assert await web.send(address) == [Outcome("dead_address", error_code="invalid_subscription")]
+
+
+async def test_a_signature_is_made_anew_when_the_clock_was_set_back(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    subscription = web.fake.subscribe("one")
+    monkeypatch.setattr("basalt.senders.webpush.time.time", lambda: now + 3 * 86_400)
+    await web.send(subscription)
+    monkeypatch.undo()
+    [outcome] = await web.send(subscription)
+    assert outcome.verdict == "accepted"
+
+
+async def test_a_push_service_that_talks_too_much_is_not_listened_to(web: Web) -> None:
+    web.fake.next_replies = [Reply(201, b"x" * 100_000)]
+    [outcome] = await web.send(web.fake.subscribe("one"))
+    assert outcome == Outcome("unknown", error_code="too_large")
 
 
 @pytest.mark.req("M8")

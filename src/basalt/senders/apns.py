@@ -16,18 +16,21 @@ import orjson
 from basalt.config import ApnsSettings
 from basalt.senders.delivery import Delivery, Outcome
 from basalt.senders.http2_client import Http2Client
-from basalt.senders.http2_protocol import Answered, HeaderList, Http2Request
+from basalt.senders.http2_protocol import Answered, Http2Request
 from basalt.senders.pacing import Pace, Reading
-from basalt.senders.provider_streams import ProviderStreams, retry_after_of
-from basalt.senders.push_message import authority_of, collapse_tag, key_as_uuid, ttl_seconds
+from basalt.senders.provider_streams import (
+    ProviderStreams,
+    pseudo_headers,
+    request_id_header,
+    retry_after_of,
+)
+from basalt.senders.push_message import collapse_tag, key_as_uuid, ttl_seconds
 
 API: Final = "https://api.push.apple.com"
 SANDBOX_API: Final = "https://api.sandbox.push.apple.com"
 TIMEOUT_S: Final = 15.0
-TOKEN_LASTS_S: Final = (
-    40 * 60.0
-)  # Apple takes tokens of up to an hour, and wants none renewed within 20 minutes
-TOKEN_RESTS_S: Final = 20 * 60.0
+TOKEN_LASTS_S: Final = 40 * 60.0  # Apple takes tokens of up to an hour, and wants none renewed
+TOKEN_RESTS_S: Final = 20 * 60.0  # within 20 minutes
 DEVICE_TOKEN: Final = re.compile(r"(?:[0-9a-fA-F]{2}){8,200}")
 
 DEAD: Final = frozenset({"BadDeviceToken", "DeviceTokenNotForTopic", "ExpiredToken", "Unregistered"})
@@ -59,11 +62,7 @@ class ApnsSender:
         api = settings.api_url or (SANDBOX_API if is_sandbox else API)
         self._tokens = ProviderTokens(settings.key, key_id=settings.key_id, team_id=settings.team_id)
         self._topic = settings.topic.encode()
-        self._pseudo: HeaderList = (
-            (b":method", b"POST"),
-            (b":scheme", api.partition("://")[0].encode()),
-            (b":authority", authority_of(api)),
-        )
+        self._pseudo = pseudo_headers(api)
         self._streams = ProviderStreams(
             self.name,
             Http2Client(api, connections=settings.connections, streams=settings.streams, timeout_s=TIMEOUT_S),
@@ -103,9 +102,11 @@ class ApnsSender:
         varying = [
             (b"apns-id", key_as_uuid(delivery.key).encode()),
             (b"apns-collapse-id", collapse_tag(delivery).encode()),
+            *request_id_header(delivery),
         ]
         if delivery.ttl_s is not None:
-            until = int(time.time()) + ttl_seconds(delivery.ttl_s) if delivery.ttl_s >= 1 else 0
+            ttl_s = ttl_seconds(delivery.ttl_s)
+            until = int(time.time()) + ttl_s if ttl_s else 0  # 0 is "now or never"
             varying.append((b"apns-expiration", str(until).encode()))
         return Http2Request(
             self._pseudo,

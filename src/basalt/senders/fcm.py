@@ -1,10 +1,11 @@
 """Firebase Cloud Messaging by its HTTP v1 API, one request a device over a few HTTP/2 connections
 (https://firebase.google.com/docs/cloud-messaging/send/v1-api; errors: …/cloud-messaging/error-codes).
 
-FCM knows no idempotency keys. A message is given a tag instead, the same for every attempt: should it come twice after
-all, the second one takes the place of the first on the device.
+FCM knows no idempotency keys. A message is given a tag instead, the same for every attempt: should it come twice, the
+second one takes the place of the first on the device.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,10 +17,15 @@ from basalt.http import OutgoingClient
 from basalt.senders.delivery import Delivery, Outcome
 from basalt.senders.google_token import GoogleTokens, NoTokenError, parse_service_account
 from basalt.senders.http2_client import Http2Client
-from basalt.senders.http2_protocol import Answered, HeaderList, Http2Request
+from basalt.senders.http2_protocol import Answered, Http2Request
 from basalt.senders.pacing import Pace, Reading
-from basalt.senders.provider_streams import ProviderStreams, retry_after_of
-from basalt.senders.push_message import authority_of, collapse_tag, ttl_seconds
+from basalt.senders.provider_streams import (
+    ProviderStreams,
+    pseudo_headers,
+    request_id_header,
+    retry_after_of,
+)
+from basalt.senders.push_message import collapse_tag, ttl_seconds
 
 API: Final = "https://fcm.googleapis.com"
 SCOPE: Final = "https://www.googleapis.com/auth/firebase.messaging"
@@ -40,12 +46,8 @@ class FcmSender:
         api = settings.api_url or API
         self._http = http
         self._tokens = GoogleTokens(account, http, scope=SCOPE)
-        self._pseudo: HeaderList = (
-            (b":method", b"POST"),
-            (b":scheme", api.partition("://")[0].encode()),
-            (b":authority", authority_of(api)),
-            (b":path", f"/v1/projects/{quote(account.project_id, safe='')}/messages:send".encode()),
-        )
+        path = f"/v1/projects/{quote(account.project_id, safe='')}/messages:send"
+        self._pseudo = (*pseudo_headers(api), (b":path", path.encode()))
         self._streams = ProviderStreams(
             self.name,
             Http2Client(api, connections=settings.connections, streams=settings.streams, timeout_s=TIMEOUT_S),
@@ -55,30 +57,35 @@ class FcmSender:
         )
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
-        bodies = [render_message(delivery) for delivery in deliveries]
-        try:
-            token = await self._tokens.current()
-            outcomes = await self._send(bodies, token)
-            refused = [place for place, outcome in enumerate(outcomes) if outcome is _TOKEN_REFUSED]
-            if refused:  # it has expired earlier than Google said: once more with a new one
-                self._tokens.forget(token)
-                again = await self._send([bodies[place] for place in refused], await self._tokens.current())
-                for place, outcome in zip(refused, again, strict=True):
-                    outcomes[place] = outcome
-        except NoTokenError:
-            return [Outcome("retry", error_code="no_access_token")] * len(deliveries)
+        outcomes = [_NO_TOKEN] * len(deliveries)
+        places: Sequence[int] = range(len(deliveries))
+        for _ in range(2):  # an access token may have expired earlier than Google said
+            try:
+                token = await self._tokens.current()
+            except NoTokenError:
+                break
+            sent = await self._send([deliveries[place] for place in places], token)
+            for place, outcome in zip(places, sent, strict=True):
+                outcomes[place] = outcome
+            places = [place for place in places if outcomes[place] is _TOKEN_REFUSED]
+            if not places:
+                break
+            self._tokens.forget(token)
         return outcomes
 
     async def close(self) -> None:
         await self._streams.close()
         await self._http.close()
 
-    async def _send(self, bodies: Sequence[bytes], token: str) -> list[Outcome]:
+    async def _send(self, deliveries: Sequence[Delivery], token: str) -> list[Outcome]:
         headers = (
             (b"authorization", f"Bearer {token}".encode()),
             (b"content-type", b"application/json"),
         )
-        requests = [Http2Request(self._pseudo, headers, body) for body in bodies]
+        requests = [
+            Http2Request(self._pseudo, headers, render_message(delivery), varying=request_id_header(delivery))
+            for delivery in deliveries
+        ]
         return [
             result if isinstance(result, Outcome) else read_outcome(result)
             for result in await self._streams.exchange(requests)
@@ -92,7 +99,7 @@ def render_message(delivery: Delivery) -> bytes:
         "priority": "HIGH" if delivery.is_urgent else "NORMAL",
         "notification": {"tag": tag},
     }
-    apns: dict[str, str] = {
+    apns = {
         "apns-priority": "10" if delivery.is_urgent else "5",
         "apns-collapse-id": tag,
     }
@@ -102,7 +109,7 @@ def render_message(delivery: Delivery) -> bytes:
         "notification": {"title": delivery.subject, "body": delivery.body},
         "android": android,
         "apns": {"headers": apns},
-        "webpush": {"headers": webpush},
+        "webpush": {"headers": webpush, "notification": {"tag": tag}},
     }
     if delivery.data:
         message["data"] = {name: _text(value) for name, value in delivery.data.items()}
@@ -110,6 +117,7 @@ def render_message(delivery: Delivery) -> bytes:
         ttl_s = min(ttl_seconds(delivery.ttl_s), LONGEST_TTL_S)
         android["ttl"] = f"{ttl_s}s"
         webpush["TTL"] = str(ttl_s)
+        apns["apns-expiration"] = str(int(time.time()) + ttl_s if ttl_s else 0)
     if delivery.collapse_key:
         android["collapse_key"] = delivery.collapse_key
     if delivery.badge is not None:
@@ -154,6 +162,7 @@ def read_outcome(answer: Answered) -> Outcome:
     return Outcome("refused", error_code=code, response=response)
 
 
+_NO_TOKEN: Final = Outcome("retry", error_code="no_access_token")
 _TOKEN_REFUSED: Final = Outcome("retry", error_code="UNAUTHENTICATED", response={"status": 401})
 
 

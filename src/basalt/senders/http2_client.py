@@ -18,21 +18,20 @@ from urllib.parse import urlsplit
 import httpx2
 
 from basalt import observe
-from basalt.senders.http2_protocol import (
-    Answered,
-    Event,
-    Http2Error,
-    Http2Protocol,
-    Http2Request,
-)
+from basalt.senders.http2_protocol import Answered, Event, Failed, Goodbye, Http2Protocol, Http2Request
 
 CONNECT_LIMIT_S: Final = 10.0
+CONNECT_AGAIN_S: Final = 1.0  # after an attempt that failed
 WATCH_EVERY_S: Final = 0.5
 SILENT_S: Final = 5.0  # nothing heard with requests open: ask whether the other side is there
 PING_LIMIT_S: Final = 5.0
 IDLE_S: Final = 15.0  # a connection unused for so long is asked whether it lives before it is used
 KEPT_S: Final = 60.0
-TRIES: Final = 3
+TRIES: Final = (
+    8  # APNs refuses what is in flight beside a message that it does not like, one wave after the other
+)
+WORDS: Final = 200  # of a goodbye, in the log
+LOST: Final = "the connection was lost"
 
 
 class UnsentError(Exception):
@@ -50,7 +49,7 @@ class InDoubtError(Exception):
 End = Callable[[Answered | Exception], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Pending:
     request: Http2Request
     end: End
@@ -73,11 +72,9 @@ class Http2Client:
     ) -> None:
         parts = urlsplit(origin)
         assert parts.hostname
-        self._host = parts.hostname
+        self.host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = tls if parts.scheme == "https" else None
-        if parts.scheme == "https" and tls is None:
-            self._tls = httpx2.create_ssl_context()
+        self._tls = (tls or httpx2.create_ssl_context()) if parts.scheme == "https" else None
         if self._tls is not None:
             self._tls.set_alpn_protocols(["h2"])
         self._limit = connections
@@ -85,12 +82,13 @@ class Http2Client:
         self._timeout_s = timeout_s
         self._waiting: deque[_Pending] = deque()
         self._connections: list[_Connection] = []
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: asyncio.Task[None] | None = None
+        self._open_after = float("-inf")
         self._watching: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def send(self, request: Http2Request) -> asyncio.Future[Answered]:
-        """The answer, which comes within the time limit; or UnsentError, InDoubtError, ValueError for headers that are
-        too large."""
+        """The answer, which comes within the time limit; or UnsentError, InDoubtError."""
         answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
 
         def end(result: Answered | Exception) -> None:
@@ -112,29 +110,30 @@ class Http2Client:
             self._start_waiting()
         else:
             connection.start(pending)
-        if self._watching is None:
+        if self._watching is None and not self._is_closed:
             self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def close(self) -> None:
-        tasks = [*self._opening, *([self._watching] if self._watching is not None else [])]
+        self._is_closed = True
+        tasks = [task for task in (self._opening, self._watching) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in [*self._connections]:
             connection.close()
-        self._fail_waiting("closed")
+        self._start_waiting()
 
     def release(self, connection: "_Connection") -> None:
-        """A connection has room, or is gone."""
+        """A connection has room, takes no more, or is gone."""
         if connection.is_lost and connection in self._connections:
             self._connections.remove(connection)
         self._start_waiting()
 
     def try_again(self, pending: _Pending) -> None:
-        """Not served: on another connection, unless it has been tried too often."""
+        """Not served: once more, unless it has been tried too often."""
         pending.tries += 1
         if pending.tries >= TRIES:
-            pending.end(UnsentError("the server refused the request on several connections"))
+            pending.end(UnsentError("the server refused the request again and again"))
         else:
             self._waiting.appendleft(pending)
 
@@ -146,30 +145,41 @@ class Http2Client:
         return None
 
     def _start_waiting(self) -> None:
+        if self._is_closed:
+            self._fail_waiting("closed")
         while self._waiting and (connection := self._find_room()) is not None:
             connection.start(self._waiting.popleft())
-        if self._waiting and len(self._connections) + len(self._opening) < self._limit and not self._opening:
-            task = asyncio.get_running_loop().create_task(self._open())
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+        if self._waiting and self._opening is None and self._may_open():
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    def _may_open(self) -> bool:
+        """Those that only end what they have begun with do not count."""
+        kept = sum(connection.is_kept for connection in self._connections)
+        return kept < self._limit and time.monotonic() >= self._open_after
 
     async def _open(self) -> None:
-        loop = asyncio.get_running_loop()
+        connection = _Connection(self, self._streams)
+        failure = "closed"
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self, self._streams), self._host, self._port, ssl=self._tls
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection, self.host, self._port, ssl=self._tls
                 )
-        except (OSError, TimeoutError) as exc:
-            if not self._connections:
-                self._fail_waiting(f"no connection: {type(exc).__name__}")
-            return
-        if not connection.speaks_http2:
-            connection.close()
-            self._fail_waiting("the server does not speak HTTP/2")
-            return
-        self._connections.append(connection)
-        self._opening.clear()  # this task is about to end: the next connection may be opened
+                failure = await connection.greeted
+                if connection.is_lost:
+                    failure = LOST
+        except (OSError, UnicodeError) as exc:  # UnicodeError: a name that no host can have
+            failure = f"no connection: {type(exc).__name__}"
+        finally:
+            if failure:
+                connection.close()
+            self._opening = None
+        if not failure:
+            self._connections.append(connection)
+        else:
+            self._open_after = time.monotonic() + CONNECT_AGAIN_S
+            if not any(other.is_kept for other in self._connections):
+                self._fail_waiting(failure)
         self._start_waiting()
 
     def _fail_waiting(self, reason: str) -> None:
@@ -177,19 +187,20 @@ class Http2Client:
             self._waiting.popleft().end(UnsentError(reason))
 
     async def _watch(self) -> None:
-        while self._connections or self._waiting:
+        while self._connections or self._waiting or self._opening is not None:
             await asyncio.sleep(WATCH_EVERY_S)
             now = time.monotonic()
             for connection in [*self._connections]:
                 connection.watch(now)
-            for pending in [pending for pending in self._waiting if pending.deadline < now]:
-                self._waiting.remove(pending)
-                pending.end(UnsentError("no connection was free in time"))
+            while self._waiting and self._waiting[0].deadline < now:
+                self._waiting.popleft().end(UnsentError("no connection was free in time"))
             self._start_waiting()
         self._watching = None
 
 
 class _Connection(asyncio.Protocol):
+    """`greeted` becomes `""` when the server has sent its settings, else why it will not."""
+
     def __init__(self, client: Http2Client, streams: int) -> None:
         self._client = client
         self._protocol = Http2Protocol(max_streams=streams)
@@ -201,6 +212,7 @@ class _Connection(asyncio.Protocol):
         self._heard_at = self._used_at = time.monotonic()
         self._pinged_at: float | None = None
         self._pings_answered = 0
+        self.greeted: asyncio.Future[str] = self._loop.create_future()
         self.is_lost = False
 
     @property
@@ -210,44 +222,48 @@ class _Connection(asyncio.Protocol):
         return self._protocol.free_streams
 
     @property
-    def speaks_http2(self) -> bool:
-        assert self._transport is not None
-        tls = self._transport.get_extra_info("ssl_object")
-        return tls is None or tls.selected_alpn_protocol() == "h2"
+    def is_kept(self) -> bool:
+        return not (self.is_lost or self._protocol.is_draining)
 
     def start(self, pending: _Pending) -> None:
-        try:
-            number = self._protocol.begin(pending.request)
-        except ValueError as exc:
-            pending.end(exc)
-            return
-        self._open[number] = pending
+        self._open[self._protocol.begin(pending.request)] = pending
         self._used_at = time.monotonic()
         self._flush_soon()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        self._flush()
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None or tls.selected_alpn_protocol() == "h2":
+            self._flush()
+        else:
+            self._greet("the server does not speak HTTP/2")
 
     def data_received(self, data: bytes) -> None:
+        if self.is_lost:
+            return  # TLS hands over what it had already read
         self._heard_at = time.monotonic()
-        try:
-            self._take(self._protocol.receive(data))
-        except Http2Error as exc:
-            observe.event("http2_connection_failed", level="warning", reason=str(exc))
-            self._end(self._protocol.close(exc.code))
+        self._take(self._protocol.receive(data))
+        if (error := self._protocol.error) is not None:
+            observe.event(
+                "http2_connection_failed", level="warning", host=self._client.host, reason=str(error)
+            )
+            self._end([])
             return
+        if self._protocol.has_settings and not self.greeted.done():
+            self._greet("")
         if self._protocol.pings_answered != self._pings_answered:
             self._pings_answered, self._pinged_at = self._protocol.pings_answered, None
         if self._protocol.is_draining and not self._open:
             self.close()
-        elif self._protocol.output:
-            self._flush_soon()
+            return
+        self._flush_soon()
         self._client.release(self)
 
+    def eof_received(self) -> None:
+        self.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.is_lost:
-            self._end(self._protocol.close())
+        self.close()
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -266,38 +282,57 @@ class _Connection(asyncio.Protocol):
                 pending.end(InDoubtError("timeout"))
         if self._pinged_at is not None:
             if now - self._pinged_at > PING_LIMIT_S:
-                self._end(self._protocol.close())
+                self.close()
         elif self._open:
             if now - self._heard_at > SILENT_S:
                 self._ping(now)
-        elif now - self._used_at > KEPT_S:
+        elif self._protocol.is_draining or now - self._used_at > KEPT_S:
             self.close()
         elif now - max(self._used_at, self._heard_at) > IDLE_S:
             self._ping(now)
         self._flush_soon()
 
     def close(self) -> None:
-        self._end(self._protocol.close())
+        if not self.is_lost:
+            self._end(self._protocol.close())
 
     def _ping(self, now: float) -> None:
         self._pinged_at = now
         self._protocol.ping()
 
+    def _greet(self, failure: str) -> None:
+        if not self.greeted.done():
+            self.greeted.set_result(failure)
+
     def _take(self, events: list[Event]) -> None:
         for event in events:
-            pending = self._open.pop(event.stream)
-            if isinstance(event, Answered):
-                pending.end(event)
-            elif event.is_untouched:
-                self._client.try_again(pending)
-            else:
-                pending.end(InDoubtError(event.reason))
+            match event:
+                case Answered(stream):
+                    self._open.pop(stream).end(event)
+                case Failed(stream, is_untouched, reason):
+                    pending = self._open.pop(stream)
+                    if is_untouched:
+                        self._client.try_again(pending)
+                    else:
+                        pending.end(InDoubtError(reason))
+                case Goodbye(code, words):
+                    observe.event(
+                        "http2_goodbye",
+                        level="warning" if code else "debug",
+                        host=self._client.host,
+                        code=code,
+                        reason=words[:WORDS].decode("ascii", "replace"),
+                    )
 
     def _end(self, events: list[Event]) -> None:
         self.is_lost = True
         self._flush()
         if self._transport is not None:
-            self._transport.close()
+            if self._is_paused or self._pinged_at is not None:
+                self._transport.abort()  # what is still to be written would be waited for, and nobody reads it
+            else:
+                self._transport.close()
+        self._greet(LOST)
         self._take(events)
         self._client.release(self)
 
@@ -310,4 +345,6 @@ class _Connection(asyncio.Protocol):
         self._is_flushing = False
         if self._protocol.output and self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(self._protocol.output))
+            if not self._is_paused:
+                self._protocol.unread_replies = 0
         self._protocol.output.clear()

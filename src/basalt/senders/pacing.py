@@ -86,8 +86,9 @@ class Circuit:
         return self._shut_until is not None
 
     def rest_s(self, now: float) -> float:
-        """Seconds for which nobody may pass."""
-        return 0.0 if self._shut_until is None else max(0.0, self._shut_until - now)
+        """Seconds after which to come again; 0 where one may pass. While one tries, all others come when its end is
+        likely to be known, not when it would be forgotten."""
+        return 0.0 if self._shut_until is None else min(max(0.0, self._shut_until - now), self._rest_s)
 
     def begin_probe(self, now: float) -> None:
         """Whoever passes an open circuit is the one that tries: all others wait for what becomes of it."""
@@ -126,7 +127,7 @@ class Pace:
         probe_limit_s: float = 30.0,
     ) -> None:
         """`longest_wait_s`: how long one may wait for its turn; who would have to wait longer comes again later.
-        `pause_s`: the patience that "too many requests" asks for without saying how much."""
+        `pause_s`: the patience that "too many requests" asks for without saying how much, or by a time that is over."""
         self._bucket = TokenBucket(rate_per_s, burst=burst)
         self._longest_wait_s = longest_wait_s
         self._pause_s = pause_s
@@ -163,8 +164,8 @@ class Pace:
         self, reading: Reading, now: float, *, began_at: float, retry_after_s: float | None = None
     ) -> bool:
         """How a request went that began at `began_at`. Whether the circuit has opened by it."""
-        if retry_after_s is not None or reading == "throttled":
-            pause_s = self._pause_s if retry_after_s is None else min(retry_after_s, LONGEST_PAUSE_S)
+        if retry_after_s or reading == "throttled":
+            pause_s = min(retry_after_s, LONGEST_PAUSE_S) if retry_after_s else self._pause_s
             self._paused_until = max(self._paused_until, now + pause_s)
             self._bucket.empty(self._paused_until)
         if reading == "failed":

@@ -16,6 +16,7 @@ from basalt.senders.pacing import Go, Later, Pace, Reading, read_status
 
 TIMEOUT_S: Final = 15.0
 CONCURRENCY: Final = 8
+ANSWER_BYTES: Final = 1024 * 1024
 
 
 class ProviderClient:
@@ -29,10 +30,12 @@ class ProviderClient:
         *,
         concurrency: int = CONCURRENCY,
         timeout_s: float = TIMEOUT_S,
+        answer_bytes: int = ANSWER_BYTES,
     ) -> None:
         self.name = name
         self._http = http
         self._timeout_s = timeout_s
+        self._answer_bytes = answer_bytes
         self._slots = asyncio.Semaphore(concurrency)
         self._turns = Turns(name, pace)
 
@@ -62,6 +65,7 @@ class ProviderClient:
                     json=json,
                     form=form,
                     content=content,
+                    max_bytes=self._answer_bytes,
                 )
             except OutgoingError as exc:
                 if exc.reason in ("forbidden_address", "invalid_url"):

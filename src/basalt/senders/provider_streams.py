@@ -5,13 +5,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
-from basalt.http import parse_retry_after
-from basalt.senders.delivery import Outcome
+from basalt import observe
+from basalt.senders.delivery import Delivery, Outcome
 from basalt.senders.http2_client import Http2Client, InDoubtError
+from basalt.senders.http2_headers import HeaderList
 from basalt.senders.http2_protocol import Answered, Http2Request
 from basalt.senders.pacing import Pace, Reading
+from basalt.senders.provider_answer import read_patience
 from basalt.senders.provider_client import Turns
+from basalt.senders.push_message import is_header_value
 
 ONE_LOSS_S: Final = 0.1  # a hundred requests on one connection are lost at once: that is one failure
 
@@ -37,13 +41,29 @@ class ProviderStreams:
         in_flight: int,
     ) -> None:
         self._client = client
+        self._attributes = {"http.request.method": "POST", "server.address": client.host}
         self._slots = asyncio.Semaphore(in_flight)
         self._turns = Turns(name, pace)
         self._read = read
         self._lost_at = float("-inf")
 
     async def exchange(self, requests: Sequence[Http2Request]) -> Sequence[Answered | Outcome]:
-        """The answers, in the order of the requests; or what became of the message because there is none."""
+        """The answers, in the order of the requests; or what became of the message because there is none. They are one
+        span together, which each request is told of: one apiece would cost more than the messages."""
+        with observe.span("POST", kind="client", attributes=self._attributes) as span:
+            span.note(messaging__batch__message_count=len(requests))
+            if traceparent := observe.traceparent().encode():
+                for request in requests:
+                    request.varying += ((b"traceparent", traceparent),)
+            results = await self._exchange(requests)
+            if unanswered := sum(isinstance(result, Outcome) for result in results):
+                span.fail(f"{unanswered} without an answer")
+        return results
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _exchange(self, requests: Sequence[Http2Request]) -> Sequence[Answered | Outcome]:
         batch = _Batch([Outcome("unknown")] * len(requests), len(requests), asyncio.Event())
         for place, request in enumerate(requests):
             await self._slots.acquire()
@@ -60,9 +80,6 @@ class ProviderStreams:
             await batch.ended.wait()
         return batch.results
 
-    async def close(self) -> None:
-        await self._client.close()
-
     def _begin(self, batch: _Batch, place: int, request: Http2Request, began_at: float) -> None:
         self._client.submit(request, lambda end: self._settle(batch, place, self._judge(end, began_at)))
 
@@ -71,8 +88,6 @@ class ProviderStreams:
             reading, retry_after_s = self._read(end)
             self._turns.note(reading, began_at, retry_after_s)
             return end
-        if isinstance(end, ValueError):
-            return Outcome("refused", error_code="invalid_headers")
         self._note_failure(end, began_at)
         if isinstance(end, InDoubtError):
             return Outcome("unknown", error_code="timeout" if end.reason == "timeout" else "connection_lost")
@@ -94,7 +109,23 @@ class ProviderStreams:
             batch.ended.set()
 
 
+def pseudo_headers(api_url: str) -> HeaderList:
+    """Of a POST there, but for its `:path`."""
+    parts = urlsplit(api_url)
+    return (
+        (b":method", b"POST"),
+        (b":scheme", parts.scheme.encode()),
+        (b":authority", parts.netloc.rpartition("@")[2].encode()),
+    )
+
+
+def request_id_header(delivery: Delivery) -> HeaderList:
+    """The id of the request that caused the message: a batch holds messages of many."""
+    request_id = delivery.request_id
+    return ((b"x-request-id", request_id.encode()),) if request_id and is_header_value(request_id) else ()
+
+
 def retry_after_of(answer: Answered) -> float | None:
-    """What the header says, in seconds."""
+    """Seconds of patience that the answer asks for."""
     value = answer.headers.get(b"retry-after")
-    return None if value is None else parse_retry_after(value.decode("latin-1"))
+    return None if value is None else read_patience(value.decode("latin-1"))

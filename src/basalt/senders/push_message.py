@@ -2,7 +2,6 @@
 
 import math
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import NAMESPACE_OID, UUID, uuid3, uuid5
 
 import orjson
@@ -14,10 +13,18 @@ TAG_BYTES: Final = 64
 
 def collapse_tag(delivery: Delivery) -> str:
     """By what a device recognises a message that takes the place of an earlier one: the caller's key, else the
-    delivery's own, so that a message which comes twice is shown once. Up to 64 printable characters of ASCII."""
+    delivery's own, so that a message which comes twice is shown once. At most 64 characters, of those for headers."""
     tag = delivery.collapse_key or delivery.key
-    is_plain = len(tag) <= TAG_BYTES and tag.isascii() and tag.isprintable()
-    return tag if is_plain else str(uuid5(NAMESPACE_OID, tag))
+    return tag if len(tag) <= TAG_BYTES and is_header_value(tag) else str(uuid5(NAMESPACE_OID, tag))
+
+
+def is_header_value(text: str) -> bool:
+    """RFC 9113 §8.2.1: a server may end the whole connection over one that is none.
+
+    >>> [is_header_value(text) for text in ("gigs", " gigs", "two\\nlines")]
+    [True, False, False]
+    """
+    return text.isascii() and text.isprintable() and text == text.strip()
 
 
 def key_as_uuid(key: str, *, is_random: bool = False) -> str:
@@ -39,11 +46,6 @@ def key_as_uuid(key: str, *, is_random: bool = False) -> str:
 def ttl_seconds(ttl_s: float) -> int:
     """Whole seconds, and none where the time is over."""
     return max(0, math.floor(ttl_s))
-
-
-def authority_of(url: str) -> bytes:
-    """Host and port as they stand in `:authority`."""
-    return urlsplit(url).netloc.rpartition("@")[2].encode()
 
 
 def read_object(body: bytes) -> dict[str, Any]:

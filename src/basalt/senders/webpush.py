@@ -22,14 +22,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from basalt.bounded_dict import BoundedDict
 from basalt.config import WebPushSettings
-from basalt.http import OutgoingAnswer, OutgoingClient, parse_retry_after
+from basalt.http import OutgoingAnswer, OutgoingClient
 from basalt.senders.delivery import Delivery, Outcome
 from basalt.senders.pacing import Pace
+from basalt.senders.provider_answer import read_patience
 from basalt.senders.provider_client import ProviderClient
 from basalt.senders.push_message import collapse_tag, key_as_uuid, read_object, ttl_seconds
 
 CONCURRENCY: Final = 32
 ORIGINS: Final = 256
+ANSWER_BYTES: Final = 16 * 1024  # users name the push services, and a worker may ask hundreds at once
 KEY_BYTES: Final = 32
 TTL_S: Final = 28 * 86400  # of messages that do not expire; push services keep them no longer
 PAYLOAD_BYTES: Final = 3993  # RFC 8291 §4: 4096 less header, padding and tag
@@ -99,14 +101,18 @@ class WebPushSender:
         client = self._clients.get(origin)
         if client is None:
             client = self._clients[origin] = ProviderClient(
-                self.name, self._http, Pace(rate_per_s=self._rate_per_s), concurrency=CONCURRENCY
+                self.name,
+                self._http,
+                Pace(rate_per_s=self._rate_per_s),
+                concurrency=CONCURRENCY,
+                answer_bytes=ANSWER_BYTES,
             )
         return client
 
     def _authorization(self, origin: str) -> str:
         now = time.time()
         until, token = self._signed.get(origin, (0.0, ""))
-        if until - now < VAPID_RENEW_S:
+        if not VAPID_RENEW_S <= until - now <= VAPID_LASTS_S:  # beyond it after the clock was set back
             until = now + VAPID_LASTS_S
             claims = {"aud": origin, "exp": int(until), "sub": self._subject}
             token = jwt.encode(claims, self._key, algorithm="ES256")
@@ -184,8 +190,8 @@ def read_answer(answer: OutgoingAnswer) -> Outcome:
     code, response = f"http_{answer.status}", {"status": answer.status}
     if answer.status in (404, 410):
         return Outcome("dead_address", error_code=code, response=response)
-    if answer.status == 429 or answer.status >= 500:
-        retry_after_s = parse_retry_after(answer.headers.get("retry-after"))
+    if answer.status in (401, 429) or answer.status >= 500:
+        retry_after_s = read_patience(answer.headers.get("retry-after"))
         return Outcome("retry", error_code=code, response=response, retry_after_s=retry_after_s)
     return Outcome("refused", error_code=code, response=response)
 
