@@ -17,7 +17,6 @@ from psycopg.types.json import Jsonb
 from basalt.notify.event import Connection, Event, EventError
 
 ROUTINE_TIMEOUT: Final = "60s"
-FIRST_CURSOR: Final = "00000000-0000-0000-0000-000000000000"
 ROUTINE_NAME: Final = re.compile(r'([^".]+)\.([^".]+)')
 
 ADD_USERS: Final = """
@@ -50,12 +49,20 @@ PAGE_OF_RECIPIENTS: Final = """
     order by r.user_id limit %(limit)s
 """
 THESE: Final = "select distinct id from unnest(%(user_ids)s::uuid[]) as ids(id)"
+
+# Addresses of channels that an event of this type could take; the row for `in_app` tells that there is an account.
+USEFUL: Final = """
+    where a.channel = 'in_app' or %(channels)s::text[] is distinct from array['in_app'] and a.channel = any (array(
+        select t.channel from public.notification_templates as t
+        where t.event_type = %(event_type)s and t.is_active))
+"""
 LOAD_PAGE: Final = """
 with page as materialized ({}),
 reached as materialized (
     select a.user_id, max(a.locale) as locale,
         jsonb_agg(jsonb_build_array(a.channel, a.provider, a.address, a.channel_id)) as addresses
     from basalt.notification_addresses(array(select p.id from page as p)) as a
+    {}
     group by a.user_id)
 select p.id::text as user_id, r.addresses::text as addresses, r.locale,
     left(coalesce(u.raw_user_meta_data ->> 'name', u.raw_user_meta_data ->> 'full_name', ''), 200) as name,
@@ -115,13 +122,20 @@ async def stage_recipients(connection: Connection, event: Event) -> None:
 async def load_page(connection: Connection, event: Event, cursor: str, limit: int) -> list[Person]:
     """The next people after `cursor`, by id."""
     is_everyone = event.audience is not None and event.audience.get("everyone") is True
-    statement = LOAD_PAGE.format(PAGE_OF_EVERYONE if is_everyone else PAGE_OF_RECIPIENTS)
-    return await _load_people(connection, statement, {"event_id": event.id, "cursor": cursor, "limit": limit})
+    statement = LOAD_PAGE.format(PAGE_OF_EVERYONE if is_everyone else PAGE_OF_RECIPIENTS, USEFUL)
+    params = {
+        "event_id": event.id,
+        "event_type": event.event_type,
+        "channels": None if event.channels is None else list(event.channels),
+        "cursor": cursor,
+        "limit": limit,
+    }
+    return await _load_people(connection, statement, params)
 
 
 async def load_people(connection: Connection, user_ids: Sequence[str]) -> list[Person]:
     """These people, by id."""
-    return await _load_people(connection, LOAD_PAGE.format(THESE), {"user_ids": list(user_ids)})
+    return await _load_people(connection, LOAD_PAGE.format(THESE, ""), {"user_ids": list(user_ids)})
 
 
 async def _load_people(connection: Connection, statement: str, params: Mapping[str, Any]) -> list[Person]:
