@@ -11,7 +11,9 @@ set search_path = pg_catalog, pg_temp
 as $$
     with people as (
         select
-            u.id, u.email, u.email_confirmed_at, u.phone, u.phone_confirmed_at,
+            u.id,
+            case when u.email_confirmed_at is not null then lower(nullif(u.email, '')) end as email,
+            case when u.phone_confirmed_at is not null then '+' || ltrim(nullif(u.phone, ''), '+') end as number,
             coalesce(p.locale, substring(u.raw_user_meta_data ->> 'locale' from '^[a-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}$'))
                 as locale
         from auth.users as u
@@ -21,10 +23,7 @@ as $$
     union all
     select p.id, a.channel, c.id, null, a.address, p.locale
     from people as p
-    cross join lateral (values
-        ('email', case when p.email_confirmed_at is not null then lower(nullif(p.email, '')) end),
-        ('sms', case when p.phone_confirmed_at is not null then '+' || ltrim(nullif(p.phone, ''), '+') end))
-        as a(channel, address)
+    cross join lateral (values ('email', p.email), ('sms', p.number)) as a(channel, address)
     left join public.notification_channels as c
         on c.user_id = p.id and c.channel = a.channel and c.address = a.address
     where a.address is not null and c.is_enabled is not false
@@ -33,8 +32,7 @@ as $$
     from people as p
     join public.notification_channels as c on c.user_id = p.id
     where c.is_enabled and (c.channel = 'push' or c.verified)
-        and not (c.channel = 'email' and p.email_confirmed_at is not null and c.address = lower(p.email))
-        and not (c.channel = 'sms' and p.phone_confirmed_at is not null and c.address = '+' || ltrim(p.phone, '+'))
+        and c.address is distinct from case c.channel when 'email' then p.email when 'sms' then p.number end
 $$;
 
 comment on function basalt.notification_addresses(uuid[]) is
