@@ -145,6 +145,22 @@ def test_people_write_only_the_columns_that_are_theirs(sql: Connection) -> None:
     ]
 
 
+def test_clients_may_call_what_is_for_apps_and_nothing_else(sql: Connection) -> None:
+    rows = sql.execute(
+        "select r.name, p.proname from pg_proc as p, unnest(array['anon', 'authenticated']) as r(name)"
+        " where p.pronamespace = any (array['public', 'basalt']::regnamespace[])"
+        " and p.proname ~ 'notif|deliver|queue_item|early_report'"
+        " and has_function_privilege(r.name, p.oid, 'execute') order by 1, 2"
+    ).fetchall()
+    assert rows == [
+        ("authenticated", "archive_notifications"),
+        ("authenticated", "mark_notifications_read"),
+        ("authenticated", "mark_queue_item_read"),
+        ("authenticated", "register_notification_channel"),
+        ("authenticated", "unread_notification_counts"),
+    ]
+
+
 @pytest.mark.req("H26")
 def test_realtime_tells_of_nothing_but_what_the_app_shows(sql: Connection) -> None:
     """Which rows of it a person hears of is in `notifications.mjs`."""

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from psycopg.types.json import Jsonb
 
+from basalt.functions.queue import Notify
 from basalt.notify.routes import ROUTES
 from tests.fakes.resend import sign_event
 from tests.notify.conftest import Connection, a_user
@@ -358,6 +359,13 @@ def test_a_function_issues_events(notified: Server, sql: Connection) -> None:
         [session["user"]["id"]],
     ).fetchall()
     assert events == [(answer.json()["id"], {"name": "Ann"})]
+
+
+@pytest.mark.req("M8")
+async def test_a_function_that_names_people_and_an_audience_is_told_so() -> None:
+    notify = Notify(None, None)  # type: ignore[arg-type]  # it does not come to asking
+    with pytest.raises(ValueError, match="one of them"):
+        await notify.issue("greeting", user_ids=[UUID(int=1)], audience={"everyone": True})
 
 
 def test_rest_serves_the_engines_routines_to_the_service_role_only(notified: Server, ann: UUID) -> None:

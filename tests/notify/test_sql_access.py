@@ -1,5 +1,6 @@
 """Who may do what with the engine's rows and routines: people their own, outsiders nothing."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -8,7 +9,10 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from basalt.postgres import DatabaseAccess
+from tests.jobs.engines import connected
 from tests.notify.conftest import Connection, a_user
+from tests.notify.engine import a_person
 
 pytestmark = [pytest.mark.req("H20", "H26", "M8")]
 
@@ -240,6 +244,23 @@ def test_a_device_is_whose_app_registered_it_last(connection: Connection, ann: U
             with pytest.raises(psycopg.Error) as refused, connection.transaction():
                 connection.execute("select public.register_notification_channel(%s, %s, %s)", arguments)
             assert refused.value.sqlstate == "PT400"
+
+
+@pytest.mark.req("M4")
+async def test_two_who_register_one_device_at_once_take_turns(notify_database: DatabaseAccess) -> None:
+    act_as = "select set_config('request.jwt.claims', json_build_object('sub', %s::text)::text, false)"
+    register = "select public.register_notification_channel('push', 'token-1', 'fcm')"
+    async with connected(notify_database) as first, connected(notify_database) as second:
+        people = [await a_person(first), await a_person(first)]
+        for sql, user_id in ((first, people[0]), (second, people[1])):
+            await sql.rows(act_as, user_id)
+        async with first.connection.transaction():
+            await first.rows(register)
+            waiting = asyncio.create_task(second.rows(register))
+            async with connected(notify_database) as watcher:
+                await watcher.becomes(True, "select count(*) > 0 from pg_locks where not granted")
+        await waiting
+        assert await first.rows("select user_id::text from public.notification_channels") == [(people[1],)]
 
 
 @pytest.mark.req("H22")

@@ -113,7 +113,8 @@ def _weighing(test: Any) -> Callable[..., bool]:
     def weighing(*args: Any) -> bool:
         for value in args:
             weigh(value)
-        return test(*args)
+        is_so: bool = test(*args)
+        return is_so
 
     return weighing
 
