@@ -172,9 +172,9 @@ async def test_what_has_expired_is_not_sent(notify_database: DatabaseAccess) -> 
         await a_template(sql, "offer", "push", "Hello")
         ann = await a_person(sql)
         await a_device(sql, ann, "token-1")
-        courier.mood = "busy"
+        await preferences(sql, ann, quiet_hours_start="00:00", quiet_hours_end="23:59:59")
         await issue(sql, "offer", ann)
-        await sql.becomes("retrying", "select min(status) from public.notification_deliveries")
+        await sql.becomes({"held": 1}, EACH_STATUS)
         await sql.rows("update public.notification_queue set expires_at = now(), scheduled_for = now()")
         await sql.becomes({"expired": 1}, EACH_STATUS)
         assert courier.taken == []
@@ -253,7 +253,7 @@ async def test_a_trigger_that_raises_for_one_row_holds_up_no_other(notify_databa
     async with an_engine(notify_database) as (sql, _):
         await sql.rows(
             "create function public.refuse() returns trigger language plpgsql as $$ begin"
-            " if new.address like 'token-bad%' and new.status = 'sent' then raise exception 'no'; end if;"
+            " if new.address like 'bad-%' and new.status = 'sent' then raise exception 'no'; end if;"
             " return new; end $$"
         )
         await sql.rows(
@@ -263,7 +263,7 @@ async def test_a_trigger_that_raises_for_one_row_holds_up_no_other(notify_databa
         await a_template(sql, "offer", "push", "Hello")
         await a_crowd(sql, 30)
         ann = await a_person(sql)
-        await a_device(sql, ann, "token-bad")
+        await a_device(sql, ann, "bad-token")
         await issue(sql, "offer", audience={"everyone": True})
         await sql.becomes({"sent": 30}, EACH_STATUS)
         await issue(sql, "offer", ann)

@@ -111,6 +111,24 @@ def test_a_limit_of_nothing_leaves_the_app() -> None:
     assert ways(plan(rate_limit_per_hour=0)) == ["in_app"]
 
 
+@pytest.mark.req("H22", "M8")
+def test_who_is_told_nothing_is_told_nothing_urgent_either() -> None:
+    off = {channel: {"enabled": False} for channel in ALL}
+    assert plan(settings=off, priority=0) == []
+    assert plan(settings={"events": {"gig.new": {"channels": []}}}, priority=0) == []
+    assert ways(plan(rate_limit_per_hour=0, priority=0)) == ["in_app"]
+    # An event that is on by a channel that is off is on.
+    assert ways(plan(settings={**off, "events": {"gig.new": {"channels": ["sms"]}}})) == ["sms"]
+
+
+@pytest.mark.req("H22")
+def test_quiet_hours_of_a_whole_day_end_every_day() -> None:
+    (row,) = plan(channels=["email"], quiet_hours_start="00:00", quiet_hours_end="24:00:00")
+    assert (row.status, row.scheduled_for.date()) == ("held", NOON.date())
+    (row,) = plan(channels=["email"], quiet_hours_start="12:00", quiet_hours_end="11:59")
+    assert (row.status, row.scheduled_for) == ("held", NOON + timedelta(hours=23, minutes=59))
+
+
 @pytest.mark.req("H22")
 def test_a_full_hour_holds_until_one_with_room_outside_quiet_hours() -> None:
     quiet = QuietHours(time(13), time(14, 30), ZoneInfo("UTC"))

@@ -1,5 +1,6 @@
 """`/notify/v1` over the network: events, previews, providers' webhooks."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,8 @@ import httpx2
 import pytest
 from psycopg.types.json import Jsonb
 
+from basalt.functions.queue import Notify
+from basalt.notify.routes import ROUTES
 from tests.fakes.resend import sign_event
 from tests.notify.conftest import Connection, a_user
 from tests.server import Server
@@ -30,9 +33,13 @@ def until(check: Callable[[], Any], limit_s: float = 15) -> Any:
     return found
 
 
-def post(server: Server, path: str, body: object, key: str | None = None, **named: Any) -> httpx2.Response:
-    with server.client(server.secret_key if key is None else key) as client:
-        return client.post(f"/notify/v1{path}", json=body, **named)
+def post(
+    server: Server, path: str, body: object, *, service: str = "/notify/v1", **headers: str
+) -> httpx2.Response:
+    """As ASCII, which holds half a letter too."""
+    with server.client(server.secret_key) as client:
+        named = {"content-type": "application/json", **headers}
+        return client.post(f"{service}{path}", content=json.dumps(body), headers=named)
 
 
 def test_an_event_reaches_its_recipient(notified: Server, sql: Connection, ann: UUID) -> None:
@@ -43,7 +50,7 @@ def test_an_event_reaches_its_recipient(notified: Server, sql: Connection, ann: 
         "dedup_key": str(ann),
         "channels": ["in_app"],
     }
-    answer = post(notified, "/events", body, headers={"x-request-id": "request-7"})
+    answer = post(notified, "/events", body, **{"x-request-id": "request-7"})
     assert answer.status_code == 202, answer.text
     event_id = answer.json()["id"]
     assert answer.headers["location"] == f"/notify/v1/events/{event_id}"
@@ -103,7 +110,9 @@ WRONG_EVENTS: dict[str, tuple[dict[str, object], int, str, str]] = {
     "10 MB": ({"context": {"name": "x" * 10_000_000}}, 413, "payload_too_large", "larger than the limit"),
     "deep": ({"context": {"name": "a", "deep": NESTED}}, 400, "event_invalid", "Recursion limit"),
     "long number": ({"context": {"name": "a", "n": 10**30}}, 400, "event_invalid", "64-bit"),
-    "half a letter": ({"dedup_key": "\0"}, 400, "event_invalid", "NUL"),
+    "a nul in a key": ({"dedup_key": "\0"}, 400, "event_invalid", "NUL"),
+    "half a letter": ({"context": {"name": "\ud800"}}, 400, "notify_request_invalid", "body is not"),
+    "for ever": ({"expires_at": "9999-12-31T23:59:59Z"}, 400, "event_invalid", "more than ten years ahead"),
     "priority": ({"priority": 10**30}, 400, "notify_request_invalid", "$.priority"),
     "a nul": ({"context": {"name": "\0"}}, 400, "event_invalid", "Unicode escape"),
 }
@@ -127,7 +136,9 @@ def test_only_the_projects_own_code_may_issue_events(notified: Server, ann: UUID
     with notified.client() as client:
         body = {"email": f"{uuid4()}@example.com", "password": "long enough"}
         token = client.post("/auth/v1/signup", json=body).json()["access_token"]
-    for method, path in (("POST", "/events"), ("GET", f"/events/{uuid4()}"), ("POST", "/preview")):
+    admin = [route for route in ROUTES.routes if route.access != "signed"]
+    assert len(admin) == 6
+    for method, path, *_ in admin:
         for headers in (
             {},
             {"apikey": notified.publishable_key},
@@ -185,6 +196,101 @@ def test_a_template_is_tried_out_before_it_is_saved(notified: Server) -> None:
     ):
         assert post(notified, "/preview", {**draft, **strange}).status_code in (200, 400)
     assert post(notified, "/preview", {"event_type": "nope"}).json()["error"]["code"] == "template_not_found"
+
+
+@pytest.mark.req("H21")
+def test_a_template_is_checked_and_saved_and_every_version_is_there(notified: Server) -> None:
+    kind = f"saved.{uuid4().hex}"
+    text = {
+        "event_type": kind,
+        "channel": "email",
+        "subject": "About {{ title }}",
+        "body": "{{ title }}",
+        "html": "<b>{{ title }}</b>",
+        "metadata_schema": {"required": ["title"], "properties": {"title": {"type": "string"}}},
+    }
+    saved = post(notified, "/templates", {**text, "context": {"title": "<Sax>"}})
+    assert saved.status_code == 201, saved.text
+    assert saved.headers["location"] == f"/notify/v1/templates/{kind}/email/en"
+    assert saved.json()["preview"] == {
+        "subject": "About <Sax>",
+        "body": "<Sax>",
+        "html": "<b>&lt;Sax&gt;</b>",
+    }
+    again = post(notified, "/templates", {**text, "body": "New: {{ title }}"}).json()
+    assert (saved.json()["version"], again["version"], again["preview"]) == (1, 2, None)
+    post(notified, "/templates", {**text, "locale": "de-AT", "body": "Neu"})
+    with notified.client(notified.secret_key) as client:
+        versions = client.get(f"/notify/v1/templates/{kind}/email/en").json()["versions"]
+        assert [(one["version"], one["body"], one["is_active"]) for one in versions] == [
+            (2, "New: {{ title }}", True),
+            (1, "{{ title }}", True),
+        ]
+        assert versions[1]["metadata_schema"] == text["metadata_schema"]
+        older = client.get(f"/notify/v1/templates/{kind}/email/en", params={"before": 2, "limit": 1}).json()
+        assert [one["version"] for one in older["versions"]] == [1]
+        listed, place = [], {"event_type": kind, "limit": "1"}
+        while True:
+            page = client.get("/notify/v1/templates", params=place).json()
+            listed += [(one["locale"], one["version"]) for one in page["templates"]]
+            if page["next"] is None:
+                break
+            place["after"] = page["next"]
+        assert listed == [("de-AT", 1), ("en", 2)]
+        for path, status in (
+            (f"/{kind}/sms/en", 404),
+            (f"/{kind}/email/%00", 400),
+            ("?limit=0", 400),
+            ("?limit=²", 400),
+            ("?after=x", 400),
+        ):
+            assert client.get(f"/notify/v1/templates{path}").status_code == status, path
+
+
+WRONG_TEMPLATES: dict[str, tuple[dict[str, object], int, str, str]] = {
+    "cannot be read": ({"body": "{{"}, 400, "template_invalid", "saved.no/email/en v1: line 1"),
+    "loops": (
+        {
+            "body": "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "context": {},
+        },
+        400,
+        "template_too_slow",
+        "saved.no/email/en v1",
+    ),
+    "leaks": ({"body": "{{ ''.__class__ }}", "context": {}}, 400, "template_failed", "__class__"),
+    "variable": ({"body": "{{ nobody }}", "context": {}}, 400, "template_variable_missing", "'nobody'"),
+    "schema": ({"metadata_schema": {"pattern": "x"}}, 400, "template_invalid", "'pattern' at $"),
+    "context": (
+        {"metadata_schema": {"required": ["a"]}, "context": {}},
+        400,
+        "template_variable_missing",
+        "'a'",
+    ),
+    "event type": ({"event_type": "No Good"}, 400, "template_invalid", "No Good is no name of an event"),
+    "channel": ({"channel": "pigeon"}, 400, "notify_request_invalid", "Invalid enum value 'pigeon'"),
+    "locale": ({"locale": "english"}, 400, "template_invalid", "english is no language tag"),
+    "without subject": ({"subject": None}, 400, "template_invalid", "a mail has one"),
+    "html of a text": ({"channel": "sms", "html": "<b>"}, 400, "template_invalid", "for mails only"),
+    "a nul": ({"body": "\0"}, 400, "notify_request_invalid", "NUL"),
+    "a nul in the schema": ({"metadata_schema": {"title": "\0"}}, 400, "notify_request_invalid", "Unicode"),
+    "half a letter": ({"body": "\ud800"}, 400, "notify_request_invalid", "body is not"),
+    "long number": ({"metadata_schema": {"minimum": 10**30}}, 400, "template_invalid", "64-bit"),
+    "large": ({"body": "x" * 70_000}, 400, "template_invalid", "over 65536 characters"),
+    "10 MB": ({"body": "x" * 10_000_000}, 413, "payload_too_large", "larger than the limit"),
+}
+
+
+@pytest.mark.req("H21", "M8")
+def test_a_wrong_template_is_refused_with_what_is_wrong_and_not_saved(notified: Server) -> None:
+    good = {"event_type": "saved.no", "channel": "email", "subject": "S", "body": "x"}
+    for case, (changes, status, code, message) in WRONG_TEMPLATES.items():
+        answer = post(notified, "/templates", {**good, **changes})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (status, code), (case, error)
+        assert message in error["message"], (case, error)
+    with notified.client(notified.secret_key) as client:
+        assert client.get("/notify/v1/templates?event_type=saved.no").json()["templates"] == []
 
 
 @pytest.mark.req("H25", "M8")
@@ -255,6 +361,13 @@ def test_a_function_issues_events(notified: Server, sql: Connection) -> None:
     assert events == [(answer.json()["id"], {"name": "Ann"})]
 
 
+@pytest.mark.req("M8")
+async def test_a_function_that_names_people_and_an_audience_is_told_so() -> None:
+    notify = Notify(None, None)  # type: ignore[arg-type]  # it does not come to asking
+    with pytest.raises(ValueError, match="one of them"):
+        await notify.issue("greeting", user_ids=[UUID(int=1)], audience={"everyone": True})
+
+
 def test_rest_serves_the_engines_routines_to_the_service_role_only(notified: Server, ann: UUID) -> None:
     call = {"event_type": "greeting", "subject_id": str(ann), "context": {"name": "Ann"}}
     with notified.client(notified.secret_key) as client:
@@ -264,6 +377,11 @@ def test_rest_serves_the_engines_routines_to_the_service_role_only(notified: Ser
         assert (missing.status_code, missing.json()["code"]) == (400, "PT400")
         unknown = client.post("/rest/v1/rpc/issue_notification", json={**call, "event_type": "nope"})
         assert unknown.status_code == 404
+        for name, status in (("\0", 400), ("\ud800", 400), ("x" * 10_000_000, 413)):
+            broken = {**call, "context": {"name": name}}
+            refused = post(notified, "/rpc/issue_notification", broken, service="/rest/v1")
+            assert refused.status_code == status, refused.text
+        assert client.post("/rest/v1/rpc/issue_notification", json=call).status_code == 200
     with notified.client() as client:
         assert client.post("/rest/v1/rpc/issue_notification", json=call).status_code in (401, 403)
 

@@ -189,6 +189,13 @@ REFUSED_EVENTS: dict[str, tuple[dict[str, object], str, str]] = {
     "over before it begins": ({"expires_at": "2020-01-01T00:00:00Z"}, "PT400", "expires_at is not after"),
     "far ahead": ({"scheduled_for": "2099-01-01T00:00:00Z"}, "PT400", "more than a year"),
     "large": ({"context": {"name": "x" * 70_000}}, "PT413", "context has 70012 bytes, more than 65536"),
+    "never": ({"scheduled_for": "infinity"}, "PT400", "more than a year"),
+    "for ever": ({"expires_at": "infinity"}, "PT400", "expires_at is more than ten years ahead"),
+    "routine of another case": (
+        {"subject_id": None, "audience": {"routine": "AUTH.uid"}},
+        "PT404",
+        "there is no routine",
+    ),
     "long key": ({"dedup_key": "x" * 401}, "PT400", "dedup_key has 1 to 400 bytes"),
 }
 
@@ -237,6 +244,34 @@ def test_a_saved_template_is_a_new_version(connection: Connection) -> None:
             connection.execute(
                 "select public.save_notification_template(%s, %s, %s, subject => %s, locale => %s)", arguments
             )
+
+
+@pytest.mark.req("M8")
+def test_what_was_due_before_time_began_is_due_now(connection: Connection, ann: UUID) -> None:
+    a_template(connection, "gig.new", "in_app", "x")
+    for long_ago in ("-infinity", "4713-01-01 BC"):
+        issue(connection, "gig.new", subject_id=ann, scheduled_for=long_ago)
+    due = connection.execute("select distinct scheduled_for = now() from public.notification_events")
+    assert due.fetchall() == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (["name"], "is not an object"),
+        ({"required": "name"}, "required is not a list"),
+        ({"properties": ["name"]}, "properties is not an object"),
+        ({"properties": {"name": {"type": 5}}}, "properties.name.type is neither"),
+        ({"title": "x" * 70_000}, "larger than 65536 bytes"),
+    ],
+    ids=["list", "required", "properties", "type", "large"],
+)
+@pytest.mark.req("H21")
+def test_a_schema_that_no_context_could_be_held_against_is_refused(
+    connection: Connection, schema: object, message: str
+) -> None:
+    with refused(connection, "PT400", f"metadata_schema.*{message}"):
+        a_template(connection, "gig.new", "in_app", "x", schema)
 
 
 REFUSED_PREFERENCES: dict[str, tuple[str, str]] = {

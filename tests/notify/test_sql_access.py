@@ -1,5 +1,6 @@
 """Who may do what with the engine's rows and routines: people their own, outsiders nothing."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -8,7 +9,10 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from basalt.postgres import DatabaseAccess
+from tests.jobs.engines import connected
 from tests.notify.conftest import Connection, a_user
+from tests.notify.engine import a_person
 
 pytestmark = [pytest.mark.req("H20", "H26", "M8")]
 
@@ -240,6 +244,75 @@ def test_a_device_is_whose_app_registered_it_last(connection: Connection, ann: U
             with pytest.raises(psycopg.Error) as refused, connection.transaction():
                 connection.execute("select public.register_notification_channel(%s, %s, %s)", arguments)
             assert refused.value.sqlstate == "PT400"
+
+
+@pytest.mark.req("M4")
+async def test_two_who_register_one_device_at_once_take_turns(notify_database: DatabaseAccess) -> None:
+    act_as = "select set_config('request.jwt.claims', json_build_object('sub', %s::text)::text, false)"
+    register = "select public.register_notification_channel('push', 'token-1', 'fcm')"
+    async with connected(notify_database) as first, connected(notify_database) as second:
+        people = [await a_person(first), await a_person(first)]
+        for sql, user_id in ((first, people[0]), (second, people[1])):
+            await sql.rows(act_as, user_id)
+        async with first.connection.transaction():
+            await first.rows(register)
+            waiting = asyncio.create_task(second.rows(register))
+            async with connected(notify_database) as watcher:
+                await watcher.becomes(True, "select count(*) > 0 from pg_locks where not granted")
+        await waiting
+        assert await first.rows("select user_id::text from public.notification_channels") == [(people[1],)]
+
+
+@pytest.mark.req("H22")
+def test_a_device_that_its_owner_turned_off_stays_off_at_the_next_start(
+    connection: Connection, ann: UUID
+) -> None:
+    register = "select public.register_notification_channel('push', 'token-1', 'fcm')"
+    is_on = "select is_enabled from public.notification_channels"
+    with acting(connection, "authenticated", ann):
+        connection.execute(register)
+        connection.execute("update public.notification_channels set is_enabled = false")
+        connection.execute(register)
+        assert connection.execute(is_on).fetchall() == [(False,)]
+        connection.execute("update public.notification_channels set is_enabled = true")
+    connection.execute("select basalt.disable_notification_address('push', 'token-1', 'fcm', 'UNREGISTERED')")
+    assert connection.execute(is_on).fetchall() == [(False,)]
+    with acting(connection, "authenticated", ann):
+        connection.execute(register)
+        assert connection.execute(is_on).fetchall() == [(True,)]
+
+
+@pytest.mark.req("M8")
+def test_an_address_that_its_owner_changes_is_no_longer_verified(connection: Connection, ann: UUID) -> None:
+    """Where a table from before the engine lets people write it."""
+    connection.execute(
+        "insert into public.notification_channels (user_id, channel, address, verified)"
+        " values (%s, 'email', 'ann@example.org', true)",
+        [ann],
+    )
+    connection.execute("grant update on public.notification_channels to authenticated")
+    with acting(connection, "authenticated", ann):
+        connection.execute("update public.notification_channels set address = 'victim@example.org'")
+    row = connection.execute("select address, verified from public.notification_channels").fetchone()
+    assert row == ("victim@example.org", False)
+
+
+def test_the_address_of_an_account_is_told_once(connection: Connection, ann: UUID) -> None:
+    connection.execute(
+        "insert into public.notification_channels (user_id, channel, address, verified) values"
+        " (%(ann)s, 'email', 'ann@example.com', true), (%(ann)s, 'email', 'ann@work.example', true),"
+        " (%(ann)s, 'email', 'ann@new.example', false), (%(ann)s, 'sms', '+491701234567', true)",
+        {"ann": ann},
+    )
+    reached = (
+        "select channel, address from basalt.notification_addresses(array[%s]) where address is not null"
+        " order by 1, 2"
+    )
+    others = [("email", "ann@work.example"), ("sms", "+491701234567")]
+    assert connection.execute(reached, [ann]).fetchall() == [("email", "ann@example.com"), *others]
+    # An account whose address was taken away, and the instant of its confirmation left.
+    connection.execute("update auth.users set email = null, phone_confirmed_at = now() where id = %s", [ann])
+    assert connection.execute(reached, [ann]).fetchall() == [("email", "ann@example.com"), *others]
 
 
 def test_a_forgotten_device_does_not_pile_up(connection: Connection, ann: UUID) -> None:

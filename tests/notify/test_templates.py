@@ -45,6 +45,7 @@ SAYINGS = {
     "{% for n in range(4) if n is odd %}{{ n }}{% else %}none{% endfor %}": "13",
     "{{ name.lower() }}{{ name[0] }}{{ name|length }}{{ 'nn' in name }}": "annA3True",
     "{{ {'a': None}['a'] }}{{ gigs|tojson|length }}": "61",
+    "{{ {'a': [1, -2, {'b': 'c'}]}['a'][2]['b'] }}{{ name[1:] ~ none }}{{ 1 < 2 < 3 }}": "cnnTrue",
 }
 
 
@@ -133,6 +134,22 @@ HOSTILE: dict[str, str] = {
     "{{ name + 1 }}": "template_failed",
     "{{ 1 / 0 }}": "template_failed",
     "x" * 70_000: "template_invalid",
+    "{{ " + "9" * 5000 + " }}": "template_invalid",
+    "{{ 0x" + "f" * 6000 + " }}": "template_invalid",
+    "{{ 1e999 }}": "template_invalid",
+    # Two of them, compared, would take years.
+    "{% set a = {'x': a, 'y': a} %}" * 50 + "{{ a == a }}": "template_invalid",
+    "{% set a = [{'x': a}] %}{{ a == a }}": "template_invalid",
+    "{% set l = big.split('a') %}" + "{% if 1 in l %}{% endif %}" * 300: "template_too_slow",
+    "{% set l = big.split('a') %}" + "{% if 1 is in l %}{% endif %}" * 300: "template_too_slow",
+    "{% set l = big.split('a') %}" + "{% set m = l[1:] %}" * 300: "template_too_slow",
+    # Where in memory something is.
+    "{{ range|string }}": "template_failed",
+    "{{ '' ~ range }}": "template_failed",
+    "{{ name.upper|lower }}": "template_failed",
+    "{{ self|e }}": "template_failed",
+    "{% for gig in gigs %}{{ loop|string }}{% endfor %}": "template_failed",
+    "{{ '' ~ order }}": "template_failed",
 }
 
 
@@ -168,6 +185,16 @@ def test_a_context_is_held_against_the_schema() -> None:
             check_variables(template, context)
         assert refused.value.code == code
         assert text in refused.value.message
+
+
+@pytest.mark.req("M8")
+def test_a_schema_that_would_compare_for_minutes_is_stopped() -> None:
+    schema = {"properties": {"n": {"items": {"enum": list(range(10_000))}}}}
+    started = time.thread_time()
+    with pytest.raises(TemplateError) as refused:
+        check_variables(a_template("x", schema=schema), {"n": [9999] * 10_000})
+    assert refused.value.code == "template_too_slow"
+    assert time.thread_time() - started < 1.5
 
 
 @pytest.mark.parametrize(

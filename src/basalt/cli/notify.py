@@ -52,7 +52,7 @@ def events(
 def show(identity: Id, directory: Directory = Path(), most: Most = 20, as_json: AsJson = False) -> None:
     """How far an event has come and what failed of it; or one message, by its number, and its attempts."""
     with open_database(load_project(directory)) as access:
-        if identity.isdigit():
+        if identity.isdecimal():
             found, part = engine.show_message(access, int(identity)), "deliveries"
         else:
             found, part = engine.show_event(access, identity, most=most), "failures"
@@ -66,7 +66,7 @@ def show(identity: Id, directory: Directory = Path(), most: Most = 20, as_json: 
 def resend(identity: Id, directory: Directory = Path()) -> None:
     """Send what failed of an event once more; or one message, by its number, whatever became of it."""
     with open_database(load_project(directory)) as access:
-        if identity.isdigit():
+        if identity.isdecimal():
             typer.echo(f"Sent again as message {engine.resend_message(access, int(identity))}.")
         else:
             typer.echo(f"{engine.resend_event(access, identity)} sent again.")

@@ -141,7 +141,7 @@ class NotifySettings:
     batch_size: int = setting(500, "Queue rows that a worker claims at once.", low=1, high=10_000)
     page_size: int = setting(1000, "Recipients that one step of a fan-out expands.", low=1, high=100_000)
     archive_after_s: float = setting(90 * 86400.0, "Age at which in-app notifications are archived.", low=1)
-    keep_s: float = setting(365 * 86400.0, "Age at which archived notifications are deleted.", low=1)
+    keep_s: float = setting(365 * 86400.0, "Time after which archived notifications are deleted.", low=1)
     keep_deliveries_s: float = setting(30 * 86400.0, "Time for which settled queue rows are kept.", low=1)
     providers: ProviderSettings = section(ProviderSettings)
     sandbox: ProviderSettings = section(ProviderSettings)

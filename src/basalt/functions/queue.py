@@ -101,6 +101,8 @@ class Notify:
         ways they want; the event's id, that of the earlier one with the same `dedup_key`. In a transaction the event
         exists when that is committed. What is wrong with it is FunctionError REQUEST_REFUSED (400, 404, 413); a full
         queue is QUEUE_FULL (429)."""
+        if user_ids is not None and audience is not None:
+            raise ValueError("user_ids or an audience, one of them")
         if user_ids is not None:
             audience = {"user_ids": [str(user_id) for user_id in user_ids]}
         parameters = {

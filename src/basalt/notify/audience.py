@@ -18,7 +18,6 @@ from basalt.notify.event import Connection, Event, EventError
 from basalt.notify.preferences import CHANNELS, NotifyChannel
 
 ROUTINE_TIMEOUT: Final = "60s"
-FIRST_CURSOR: Final = "00000000-0000-0000-0000-000000000000"
 ROUTINE_NAME: Final = re.compile(r'([^".]+)\.([^".]+)')
 
 ADD_USERS: Final = """

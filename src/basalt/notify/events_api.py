@@ -18,10 +18,10 @@ from basalt.http import Response, json_response
 from basalt.notify.call import Call, read_body
 from basalt.notify.errors import NotifyError
 from basalt.notify.preferences import NotifyChannel
-from basalt.notify.templates import Template, build_variables, check_variables, render
+from basalt.notify.rendering import rehearse
+from basalt.notify.templates import Template
 
 MAX_AUDIENCE_BYTES = 5_000_000  # a hundred thousand users
-NOBODY = str(UUID(int=0))
 
 SET_REQUEST_ID = "select set_config('request.headers', %(headers)s, true)"
 ISSUE = """
@@ -73,9 +73,9 @@ async def issue_event(call: Call) -> Response:
             "event_type_not_found",
             f"No active template has the event type {event.event_type!r:.120}",
             details=None if event.channels is None else {"channels": event.channels},
-            hint="Make one: select save_notification_template(…)",
+            hint="Make one: POST /notify/v1/templates, or select save_notification_template(…)",
         )
-    await asyncio.to_thread(_rehearse, templates, event)
+    await asyncio.to_thread(_rehearse_all, templates, event)
     event_id = await _issue(call, event)
     return json_response({"id": event_id}, 202, [("location", f"{call.request.prefix}/events/{event_id}")])
 
@@ -90,16 +90,6 @@ async def show_event(call: Call, event_id: str) -> Response:
     if row is None or row["progress"] is None:
         raise NotifyError("event_not_found")
     return json_response(row["progress"])
-
-
-def sample_recipient(locale: str, user_id: UUID | None = None) -> Mapping[str, Any]:
-    """A person as templates see one, where there is none yet."""
-    return {
-        "user_id": NOBODY if user_id is None else str(user_id),
-        "locale": locale,
-        "timezone": "UTC",
-        "name": "",
-    }
 
 
 def _check_context(context: Mapping[str, Any], limit_bytes: int) -> None:
@@ -120,19 +110,16 @@ def _write_json(name: str, value: Mapping[str, Any]) -> bytes:
         raise NotifyError("event_invalid", f"{name}: {exc}") from exc
 
 
-def _rehearse(templates: Sequence[Template], event: EventBody) -> None:
+def _rehearse_all(templates: Sequence[Template], event: EventBody) -> None:
     """Raises TemplateError."""
     for template in templates:
-        check_variables(template, event.context)
-        variables = build_variables(
+        rehearse(
+            template,
             event.context,
-            event_id=NOBODY,
             event_type=event.event_type,
-            recipient=sample_recipient(template.locale, event.subject_id),
             subject_id=None if event.subject_id is None else str(event.subject_id),
             actor_id=None if event.actor_id is None else str(event.actor_id),
         )
-        render(template, variables)
 
 
 async def _issue(call: Call, event: EventBody) -> str:

@@ -173,7 +173,7 @@ class Expander:
             row = await (await connection.execute(LOAD_CURSOR, [event.id])).fetchone()
             assert row is not None
             writer = Writer(event, self._book)
-            channels = writer.list_channels()
+            channels = () if event.channels == ("in_app",) else writer.list_channels()
             people = await load_page(connection, event, row["cursor"], self._page_size, channels)
             problems = Problems(event.error)
             rows = await self._plan(connection, event, people, writer, problems)

@@ -3,7 +3,7 @@
 The message is an event of its own (`digest`), whose context has `items` (`type`, `subject`, `body`, `data`, `event_id`,
 `at`) and `count`; its text is that of the project's template for `digest`, or a plain list. It goes to the addresses
 that the person has by now, outside quiet hours and within the hourly limit. The rows that it replaces are `sent`, and
-name the digest's event in their payload.
+name the digest's event in their payload. What is not wanted any more is cancelled.
 """
 
 from collections import defaultdict
@@ -18,9 +18,9 @@ from basalt.notify.errors import TemplateError
 from basalt.notify.event import Connection, Event, Problems, load_event
 from basalt.notify.people import build_recipient, choosing, read_preferences
 from basalt.notify.planning import PlannedRow, Recipient, RowStatus, find_send_time
-from basalt.notify.preferences import NotifyChannel
+from basalt.notify.preferences import NotifyChannel, Preferences
 from basalt.notify.queueing import NewRow, insert_rows
-from basalt.notify.rendering import Writer, build_payload
+from basalt.notify.rendering import NOBODY, Writer, build_payload
 from basalt.notify.templates import TemplateBook
 from basalt.postgres import Pool
 from basalt.senders import DeliverySender
@@ -90,7 +90,7 @@ class DigestGatherer:
             problems = Problems(None)
             known = read_preferences(people, problems)
             limited = [user_id for user_id, preferences in known.items() if preferences.hourly_limit]
-            told = await load_told(connection, "00000000-0000-0000-0000-000000000000", limited)
+            told = await load_told(connection, NOBODY, limited)
             by_person: dict[str, dict[NotifyChannel, list[Row]]] = defaultdict(lambda: defaultdict(list))
             for row in await (await connection.execute(TAKE_DUE, [user_ids])).fetchall():
                 by_person[row["user_id"]][row["channel"]].append(row)
@@ -98,10 +98,12 @@ class DigestGatherer:
             for person in people:
                 preferences = known.get(person.user_id)
                 for channel, rows in by_person[person.user_id].items():
-                    if preferences is None:
-                        continue
-                    recipient = build_recipient(person, preferences, told, self._choose, problems)
-                    count += await self._gather(connection, person, recipient, channel, rows)
+                    if dropped := [row["id"] for row in rows if not is_wanted(row, preferences)]:
+                        await connection.execute(CANCEL_ROWS, [dropped])
+                    kept = [row for row in rows if is_wanted(row, preferences)]
+                    if preferences is not None and kept:
+                        recipient = build_recipient(person, preferences, told, self._choose, problems)
+                        count += await self._gather(connection, person, recipient, channel, kept)
             return count
 
     async def _gather(
@@ -112,15 +114,11 @@ class DigestGatherer:
         channel: NotifyChannel,
         rows: Sequence[Row],
     ) -> int:
-        cancelled = [row["id"] for row in rows if row["is_cancelled"]]
-        if cancelled:
-            await connection.execute(CANCEL_ROWS, [cancelled])
-        ended = [row["id"] for row in rows if not row["is_cancelled"]]
-        items = build_items([row for row in rows if not (row["is_cancelled"] or row["is_expired"])])
+        items = build_items([row for row in rows if not row["is_expired"]])
         event_id = ""
         if items:
             event_id = await self._send(connection, person, recipient, channel, items)
-        await connection.execute(END_ROWS, [event_id, ended])
+        await connection.execute(END_ROWS, [event_id, [row["id"] for row in rows]])
         return 1 if items else 0
 
     async def _send(
@@ -167,6 +165,13 @@ class DigestGatherer:
             except TemplateError as error:
                 problems.add(error.code, error.message)
         return None, build_payload(event, *render_plain(event.context["items"], event.context["count"]), None)
+
+
+def is_wanted(row: Row, preferences: Preferences | None) -> bool:
+    """Not where the event was cancelled or the account has gone; `preferences` are today's."""
+    if row["is_cancelled"] or preferences is None:
+        return False
+    return preferences.wants(row["channel"], row["event_type"])
 
 
 def build_items(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 An event is named by its id, a message by the number of its row in `notification_queue`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
@@ -54,13 +55,22 @@ with again as (
     returning id)
 select a.id, pg_notify('basalt_notify', '') from again as a
 """
+# What was sent again already is not sent a third time.
+FAILED_OF_EVENT: Final = """
+q.event_id = %s and q.status = 'failed' and not exists (
+    select from public.notification_queue as n
+    where n.event_id = q.event_id and n.user_id = q.user_id and n.channel = q.channel and n.address = q.address
+        and n.id > q.id)
+"""
 CANCEL: Final = """
-with event as (
-    update public.notification_events as e set status = 'cancelled'
-    where e.id = %(id)s and e.status in ('pending', 'expanding', 'expanded')),
-gone as (delete from basalt.notification_expansions where event_id = %(id)s),
-recipients as (delete from basalt.notification_recipients where event_id = %(id)s),
-stopped as (
+with gone as (delete from basalt.notification_expansions where event_id = %(id)s),
+recipients as (delete from basalt.notification_recipients where event_id = %(id)s)
+update public.notification_events as e set status = 'cancelled'
+where e.id = %(id)s and e.status in ('pending', 'expanding', 'expanded')
+"""
+# A statement of its own: what is being expanded holds the event until its page is written, and only then is it seen.
+STOP_ROWS: Final = """
+with stopped as (
     update public.notification_queue as q set status = 'cancelled', finished_at = now()
     where q.event_id = %(id)s and q.status in ('pending', 'held', 'digest')
         and (q.locked_until is null or q.locked_until <= now())
@@ -108,7 +118,7 @@ def show_message(access: DatabaseAccess, number: int) -> dict[str, Any]:
 def resend_event(access: DatabaseAccess, event_id: str) -> int:
     """Send what failed of an event once more, each as a new message; how many."""
     show_event(access, event_id, most=0)
-    return len(_fetch(access, RESEND.format("q.event_id = %s and q.status = 'failed'"), [event_id]))
+    return len(_fetch(access, RESEND.format(FAILED_OF_EVENT), [event_id]))
 
 
 def resend_message(access: DatabaseAccess, number: int) -> int:
@@ -124,7 +134,11 @@ def cancel_event(access: DatabaseAccess, event_id: str) -> int:
     """Stop an event: who has not been told is not told any more. How many messages were stopped; what a provider has
     in hand goes on."""
     show_event(access, event_id, most=0)
-    return int(_fetch(access, CANCEL, {"id": event_id})[0]["count"])
+    with _connected(access) as cursor:
+        cursor.execute(CANCEL, {"id": event_id})
+        row = cursor.execute(STOP_ROWS, {"id": event_id}).fetchone()
+    assert row is not None
+    return int(row["count"])
 
 
 def load_stats(access: DatabaseAccess, hours: int) -> list[dict[str, Any]]:
@@ -142,11 +156,18 @@ def _check_id(event_id: str) -> str:
 def _fetch(
     access: DatabaseAccess, statement: LiteralString, params: Sequence[Any] | dict[str, Any]
 ) -> list[dict[str, Any]]:
-    with (
-        psycopg.connect(access.conninfo("postgres"), autocommit=True) as connection,
-        connection.cursor(row_factory=dict_row) as cursor,
-    ):
-        try:
-            return cursor.execute(statement, params).fetchall()
-        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction) as exc:
-            raise NotifyError("notify_off") from exc
+    with _connected(access) as cursor:
+        return cursor.execute(statement, params).fetchall()
+
+
+@contextmanager
+def _connected(access: DatabaseAccess) -> Iterator[psycopg.Cursor[dict[str, Any]]]:
+    """One transaction."""
+    try:
+        with (
+            psycopg.connect(access.conninfo("postgres")) as connection,
+            connection.cursor(row_factory=dict_row) as cursor,
+        ):
+            yield cursor
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction) as exc:
+        raise NotifyError("notify_off") from exc

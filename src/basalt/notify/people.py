@@ -11,7 +11,7 @@ from basalt.notify.audience import Person
 from basalt.notify.errors import TemplateError
 from basalt.notify.event import Event, Problems
 from basalt.notify.planning import Address, PlannedRow, Recipient, plan_rows
-from basalt.notify.preferences import NO_PREFERENCES, Preferences, parse_preferences
+from basalt.notify.preferences import CHANNELS, NO_PREFERENCES, Preferences, parse_preferences
 from basalt.notify.queueing import NewRow
 from basalt.notify.rendering import Writer
 from basalt.senders import DeliverySender, choose_provider
@@ -68,14 +68,12 @@ def write_rows(
     problems: Problems,
 ) -> list[NewRow]:
     """The rows of one person with their texts. A template that fails for this person costs them that channel."""
-    rows = plan_rows(
-        event.event_type,
-        event.channels,
-        event.priority,
-        writer.find_channels(person.locale),
-        recipient,
-        event.now,
-    )
+    available = writer.find_channels(person.locale)
+    if available.isdisjoint(event.channels or CHANNELS):
+        problems.add(
+            "template_not_found", f"{person.user_id}: no text in {person.locale or 'the default language'}"
+        )
+    rows = plan_rows(event.event_type, event.channels, event.priority, available, recipient, event.now)
     return write_planned(rows, person, recipient.preferences, writer, problems)
 
 

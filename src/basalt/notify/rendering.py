@@ -11,6 +11,7 @@ from typing import Any, Final
 from basalt.notify.event import Event, EventError
 from basalt.notify.preferences import CHANNELS, NotifyChannel, Preferences
 from basalt.notify.templates import (
+    Rendered,
     Template,
     TemplateBook,
     build_variables,
@@ -18,12 +19,34 @@ from basalt.notify.templates import (
     render,
 )
 
-NOBODY: Final = {
-    "user_id": "00000000-0000-0000-0000-000000000000",
-    "locale": "en",
-    "timezone": "UTC",
-    "name": "",
-}
+NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+
+
+def rehearse(
+    template: Template,
+    context: Mapping[str, Any],
+    *,
+    event_type: str,
+    event_id: str = NOBODY,
+    subject_id: str | None = None,
+    actor_id: str | None = None,
+) -> Rendered:
+    """What a template makes of a context for somebody who has no name. Raises TemplateError, so that what would go
+    wrong for everybody is known before anything is queued."""
+    check_variables(template, context)
+    variables = build_variables(
+        context,
+        event_id=event_id,
+        event_type=event_type,
+        recipient=_sample_recipient(template.locale, subject_id),
+        subject_id=subject_id,
+        actor_id=actor_id,
+    )
+    return render(template, variables)
+
+
+def _sample_recipient(locale: str, user_id: str | None = None) -> Mapping[str, str]:
+    return {"user_id": user_id or NOBODY, "locale": locale, "timezone": "UTC", "name": ""}
 
 
 def is_personal(template: Template) -> bool:
@@ -53,9 +76,16 @@ class Writer:
         ]
         if not templates:
             raise EventError("template_not_found", f"No channel has a template for {self._event.event_type}")
+        event = self._event
         for template in templates:
-            check_variables(template, self._event.context)
-            render(template, self._build_variables(NOBODY))
+            rehearse(
+                template,
+                event.context,
+                event_type=event.event_type,
+                event_id=event.id,
+                subject_id=event.subject_id,
+                actor_id=event.actor_id,
+            )
 
     def list_channels(self) -> Sequence[NotifyChannel]:
         """Those for which some language has a template."""
@@ -88,7 +118,7 @@ class Writer:
         assert template is not None  # of `find_channels`
         if not self._is_personal(template):
             if template.id not in self._numbers:
-                self._numbers[template.id] = self._keep(template, NOBODY)
+                self._numbers[template.id] = self._keep(template, _sample_recipient(template.locale))
             return template, self._numbers[template.id]
         recipient = {
             "user_id": user_id,

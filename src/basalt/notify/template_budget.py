@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 from basalt.notify.errors import TemplateError
 
@@ -14,6 +15,8 @@ MAX_CPU_S = 0.25
 MAX_TEXT_CHARS = 256 * 1024
 MAX_STEPS = 200_000
 CHARS_PER_STEP = 64
+
+T = TypeVar("T")
 
 _current: ContextVar["Budget"] = ContextVar("template_budget")
 
@@ -47,6 +50,12 @@ def spending() -> Iterator[Budget]:
 
 def spend(chars: int = 0) -> None:
     _current.get().spend(chars)
+
+
+def weigh(value: T) -> T:
+    """The value, paid for by its length: before something that goes over it once."""
+    spend(len(value) if isinstance(value, (str, Mapping, Sequence)) else 0)
+    return value
 
 
 def check_length(chars: int) -> None:

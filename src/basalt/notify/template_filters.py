@@ -3,13 +3,13 @@ budget before it begins, and what it makes is checked before it goes on. Jinja's
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from jinja2 import Undefined, pass_eval_context
+from jinja2 import Environment, Undefined, pass_eval_context
 from jinja2.filters import FILTERS
 from jinja2.nodes import EvalContext
 from jinja2.utils import htmlsafe_json_dumps
@@ -43,6 +43,8 @@ JINJAS = (
     "urlencode",
     "wordcount",
 )
+# Values of JSON, and what Jinja passes first.
+TAKEN = (str, bool, int, float, type(None), Mapping, Sequence, Undefined, EvalContext, Environment)
 MAX_DECIMALS = 15
 DATE_FORMAT = re.compile(r"(?:%[A-Za-z%]|[^%]){1,100}", re.DOTALL)
 
@@ -66,17 +68,33 @@ def build_filters() -> dict[str, Callable[..., Any]]:
 @pass_eval_context
 def concatenate(eval_ctx: EvalContext, parts: Iterable[object]) -> str:
     """What `~` does, bounded."""
-    texts = [_text(part, is_html=eval_ctx.autoescape) for part in parts]
+    texts = [_text(check_printable(part), is_html=eval_ctx.autoescape) for part in parts]
     length = sum(map(len, texts))
     spend(length)
     check_length(length)
     return _text("", is_html=eval_ctx.autoescape).join(texts)
 
 
+def check_printable(value: Any) -> Any:
+    """What `{{ … }}` and `~` show of a value. Null is nothing; a list has no one form: join it, or loop over it."""
+    if value is None:
+        return ""
+    if isinstance(value, (str, bool, int, float, Undefined)):
+        return value
+    if isinstance(value, (Mapping, Sequence)):
+        kind = "a mapping" if isinstance(value, Mapping) else "a list"
+        told = f"{kind} cannot be printed: loop over it, or use |join or |tojson"
+    else:
+        told = f"{type(value).__name__} cannot be printed"
+    raise TemplateError("template_failed", told)
+
+
 def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)  # takes over what Jinja is to pass first
     def bounded(*args: Any, **named: Any) -> Any:
         for value in (*args, *named.values()):
+            if not isinstance(value, TAKEN):  # a function would show where in memory it is
+                raise TemplateError("template_failed", f"filters do not take {type(value).__name__}")
             spend_on(value)
         result = function(*args, **named)
         if isinstance(result, str):

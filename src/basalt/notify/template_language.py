@@ -1,59 +1,26 @@
 """The language of templates: Jinja's, less whatever could run for long, grow without bound or look behind the data.
 
-`compile_text` goes through the syntax tree before anything is compiled. Only the kinds of nodes that are listed pass:
-no macros, includes, blocks or recursive loops, and lists are written out of constants, so that every template ends and
-no value outgrows its text. The loops that are left count their turns, `~` and the other operators are bounded, and of
-objects only what `ATTRIBUTES` lists can be reached. Nothing is computed while compiling.
+`compile_text` goes through the syntax tree before anything is compiled (`template_syntax`). Loops count their turns,
+`~`, comparisons, slices and the other operators are bounded, and of objects only what `ATTRIBUTES` lists can be
+reached. Nothing is computed while compiling.
 """
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
-from functools import lru_cache
-from typing import Any, cast
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from functools import lru_cache, wraps
+from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes, pass_context
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, pass_context
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.visitor import NodeTransformer
 
 from basalt.notify.errors import TemplateError
-from basalt.notify.template_budget import check_length, spend
-from basalt.notify.template_filters import build_filters, concatenate
+from basalt.notify.template_budget import check_length, spend, weigh
+from basalt.notify.template_filters import build_filters, check_printable, concatenate
+from basalt.notify.template_syntax import MAX_NUMBER_BITS, restrict
 
 MAX_SOURCE_CHARS = 64 * 1024
 MAX_RANGE = 10_000
-MAX_NUMBER_BITS = 4096
 
-ALLOWED_NODES: tuple[type[nodes.Node], ...] = (
-    nodes.Template,
-    nodes.Output,
-    nodes.TemplateData,
-    nodes.Name,
-    nodes.Const,
-    nodes.Getattr,
-    nodes.Getitem,
-    nodes.Slice,
-    nodes.Filter,
-    nodes.Test,
-    nodes.If,
-    nodes.For,
-    nodes.Assign,
-    nodes.CondExpr,
-    nodes.Compare,
-    nodes.Operand,
-    nodes.And,
-    nodes.Or,
-    nodes.Not,
-    nodes.BinExpr,
-    nodes.Neg,
-    nodes.Pos,
-    nodes.List,
-    nodes.Tuple,
-    nodes.Dict,
-    nodes.Pair,
-    nodes.Concat,
-    nodes.Call,
-    nodes.Keyword,
-)
 TESTS = (
     "boolean",
     "defined",
@@ -102,7 +69,7 @@ ATTRIBUTES: dict[type, frozenset[str]] = {
 }
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def compile_text(source: str, *, is_html: bool) -> Template:
     """Raises TemplateError template_invalid; for one that is nested too deeply too."""
     if len(source) > MAX_SOURCE_CHARS:
@@ -110,66 +77,14 @@ def compile_text(source: str, *, is_html: bool) -> Template:
     environment = _HTML if is_html else _TEXT
     try:
         tree = environment.parse(source)
-        _restrict(tree)
-        tree = _BoundedConcatenation().visit(tree)
-        code = environment.compile(tree)
+        code = environment.compile(restrict(tree, filters=environment.filters, tests=environment.tests))
         return environment.template_class.from_code(environment, code, environment.make_globals(None))
     except TemplateSyntaxError as exc:
         raise TemplateError("template_invalid", f"line {exc.lineno}: {exc.message}") from exc
     except (RecursionError, SyntaxError, MemoryError) as exc:
         raise TemplateError("template_invalid", "it is nested too deeply") from exc
-
-
-def _restrict(tree: nodes.Template) -> None:
-    """Refuse what is not in the language, and put the counters in."""
-    for node in list(_walk(tree)):
-        if not isinstance(node, ALLOWED_NODES):
-            raise TemplateSyntaxError(f"{_name(node)} is not part of templates here", node.lineno)
-        match node:
-            case nodes.For():
-                if node.recursive:
-                    raise TemplateSyntaxError("loops are not recursive here", node.lineno)
-                node.iter = _filtered("counted", cast(nodes.Expr, node.iter))
-            case nodes.Filter() if node.name not in _TEXT.filters:
-                raise TemplateSyntaxError(f"no filter named {node.name!r}", node.lineno)
-            case nodes.Test() if node.name not in _TEXT.tests:
-                raise TemplateSyntaxError(f"no test named {node.name!r}", node.lineno)
-            case nodes.List() | nodes.Dict():
-                _check_constants(node)
-            case nodes.Tuple(ctx="load"):
-                _check_constants(node)
-            case nodes.Call() if node.dyn_args is not None or node.dyn_kwargs is not None:
-                raise TemplateSyntaxError("*args and **kwargs are not part of templates here", node.lineno)
-
-
-class _BoundedConcatenation(NodeTransformer):
-    """`a ~ b` is an expression that Jinja gives nobody a say in; as a filter over its parts it is."""
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802  Jinja's own name
-        node = cast(nodes.Concat, self.generic_visit(node))
-        return _filtered("concatenated", nodes.List(node.nodes, lineno=node.lineno))
-
-
-def _walk(tree: nodes.Node) -> Iterator[nodes.Node]:
-    waiting: list[nodes.Node] = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting.extend(node.iter_child_nodes())
-
-
-def _check_constants(node: nodes.Node) -> None:
-    for part in node.iter_child_nodes():
-        if not isinstance(part, (nodes.Const, nodes.Pair, nodes.Neg)):
-            raise TemplateSyntaxError("a list is written out of constants here", node.lineno)
-
-
-def _filtered(name: str, value: nodes.Expr) -> nodes.Filter:
-    return nodes.Filter(value, name, [], [], None, None, lineno=value.lineno)
-
-
-def _name(node: nodes.Node) -> str:
-    return f"`{type(node).__name__.lower()}`"
+    except ValueError as exc:
+        raise TemplateError("template_invalid", "it has a number that is too long") from exc
 
 
 def _count_turns(values: Any) -> Iterator[Any]:
@@ -190,17 +105,18 @@ def _bounded_range(*bounds: int) -> range:
 
 @pass_context  # with a context Jinja prints nothing while compiling
 def _print(context: Context, value: Any) -> Any:
-    """What `{{ … }}` prints. Null is nothing; a list must be joined or looped over, for it has no one form."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        spend(len(value))
-        return value
-    if isinstance(value, (bool, int, float, Undefined)):
-        spend()
-        return value
-    kind = "a mapping" if isinstance(value, Mapping) else "a list"
-    raise TemplateError("template_failed", f"{kind} cannot be printed: loop over it, or use |join or |tojson")
+    return weigh(check_printable(value))
+
+
+def _weighing(test: Any) -> Callable[..., bool]:
+    @wraps(test)
+    def weighing(*args: Any) -> bool:
+        for value in args:
+            weigh(value)
+        is_so: bool = test(*args)
+        return is_so
+
+    return weighing
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -285,8 +201,12 @@ def _build_environment(*, is_html: bool) -> _Environment:
         cache_size=0,
         keep_trailing_newline=False,
     )
-    environment.filters = build_filters() | {"counted": _count_turns, "concatenated": concatenate}
-    environment.tests = {name: environment.tests[name] for name in TESTS}
+    environment.filters = build_filters() | {
+        "counted": _count_turns,
+        "concatenated": concatenate,
+        "weighed": weigh,
+    }
+    environment.tests = {name: _weighing(environment.tests[name]) for name in TESTS}
     environment.globals.clear()
     environment.globals["range"] = _bounded_range
     return environment

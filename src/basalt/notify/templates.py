@@ -5,55 +5,21 @@ quarter of a second at most and is told what is wrong with it. What a template m
 a JSON Schema of the event's context.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
-from jinja2 import TemplateError as JinjaError
 from jinja2 import UndefinedError
-from jsonschema import Draft202012Validator
 
 from basalt.notify.errors import TemplateError
 from basalt.notify.template_budget import check_length, spend, spending
 from basalt.notify.template_language import compile_text
+from basalt.notify.template_schema import check_context, check_schema
 from basalt.postgres import Pool
 
 MAX_SUBJECT_CHARS = 998  # of a header line, RFC 5322 §2.1.1
-MAX_VIOLATIONS = 10
-
-# What can be checked in a time that grows with the value alone: no references, no patterns.
-SCHEMA_KEYWORDS: Final = frozenset(
-    {
-        "$schema",
-        "additionalProperties",
-        "const",
-        "default",
-        "description",
-        "enum",
-        "examples",
-        "exclusiveMaximum",
-        "exclusiveMinimum",
-        "format",
-        "items",
-        "maxItems",
-        "maxLength",
-        "maxProperties",
-        "maximum",
-        "minItems",
-        "minLength",
-        "minProperties",
-        "minimum",
-        "properties",
-        "required",
-        "title",
-        "type",
-    }
-)
-MAX_SCHEMA_DEPTH = 10
 
 # A row that changes gets another xmin.
 LOAD_STAMP = """
@@ -135,7 +101,7 @@ def check_template(template: Template) -> None:
         for text, is_html in ((template.subject, False), (template.body, False), (template.html, True)):
             if text is not None:
                 compile_text(text, is_html=is_html)
-        _load_validator(template.metadata_schema)
+        check_schema(template.metadata_schema)
     except TemplateError as exc:
         raise _named(template, exc) from exc
 
@@ -144,19 +110,9 @@ def check_variables(template: Template, context: Mapping[str, Any]) -> None:
     """Hold an event's context against the template's schema. Raises TemplateError template_variable_missing, or
     template_variables_invalid with what is wrong where."""
     try:
-        validator = _load_validator(template.metadata_schema)
-        violations = [
-            error for error, _ in zip(validator.iter_errors(context), range(MAX_VIOLATIONS), strict=False)
-        ]
+        check_context(template.metadata_schema, context)
     except TemplateError as exc:
         raise _named(template, exc) from exc
-    missing = [name for error in violations for name in _missing_names(error)]
-    if missing:
-        message = f"Template {template.label}: variable {missing[0]!r} is missing"
-        raise TemplateError("template_variable_missing", message, variable=missing[0])
-    if violations:
-        told = "; ".join(f"{error.json_path}: {error.message:.200}" for error in violations)
-        raise TemplateError("template_variables_invalid", f"Template {template.label}: {told}")
 
 
 def list_locales(locale: str | None, default: str) -> Sequence[str]:
@@ -223,9 +179,11 @@ def _render_text(source: str, variables: Mapping[str, Any], *, is_html: bool) ->
         name = _undefined_name(exc.message or "")
         told = f"variable {name!r} is missing" if name else (exc.message or "a variable is missing")
         raise TemplateError("template_variable_missing", told, variable=name) from exc
+    except TemplateError:
+        raise
     except (RecursionError, MemoryError) as exc:
         raise TemplateError("template_failed", "it is nested too deeply") from exc
-    except (JinjaError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as exc:
+    except Exception as exc:  # whatever a template raises is its own fault, and nobody else's affair
         raise TemplateError("template_failed", f"{exc}"[:300]) from exc
     return "".join(parts)
 
@@ -242,54 +200,6 @@ def _undefined_name(message: str) -> str | None:
     """
     names = re.findall(r"'([^']*)'", message)
     return names[-1] if names else None
-
-
-def _load_validator(schema: Mapping[str, Any]) -> Draft202012Validator:
-    try:
-        text = json.dumps(schema, sort_keys=True)
-    except (RecursionError, TypeError, ValueError) as exc:
-        raise TemplateError("template_invalid", "metadata_schema is nested too deeply") from exc
-    return _validator(text)
-
-
-@lru_cache(maxsize=256)
-def _validator(schema_json: str) -> Draft202012Validator:
-    schema = json.loads(schema_json)
-    for place, keyword in _unsupported(schema, "$", MAX_SCHEMA_DEPTH):
-        raise TemplateError("template_invalid", f"metadata_schema: {keyword!r} at {place} is not supported")
-    try:
-        Draft202012Validator.check_schema(schema)
-    except Exception as exc:  # jsonschema's SchemaError, whose import is of no other use
-        reason = getattr(exc, "message", str(exc))
-        raise TemplateError("template_invalid", f"metadata_schema: {reason:.200}") from exc
-    return Draft202012Validator(schema)
-
-
-def _unsupported(schema: object, place: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Places and keywords outside what is checked."""
-    if isinstance(schema, bool):
-        return
-    if not isinstance(schema, dict) or depth == 0:
-        yield place, "a schema nested this deeply" if depth == 0 else type(schema).__name__
-        return
-    for keyword, value in schema.items():
-        if keyword not in SCHEMA_KEYWORDS:
-            yield place, keyword
-        elif keyword == "properties" and isinstance(value, dict):
-            for name, inner in value.items():
-                yield from _unsupported(inner, f"{place}.{name}", depth - 1)
-        elif keyword in ("items", "additionalProperties"):
-            yield from _unsupported(value, f"{place}[]", depth - 1)
-
-
-def _missing_names(error: Any) -> list[str]:
-    """The names that a `required` of the schema asks for in vain."""
-    if error.validator != "required":
-        return []
-    before = ".".join(str(part) for part in error.absolute_path)
-    return [
-        f"{before}.{name}" if before else name for name in error.validator_value if name not in error.instance
-    ]
 
 
 def _widen(locale: str) -> list[str]:

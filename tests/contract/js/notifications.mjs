@@ -7,7 +7,7 @@ import { client, good, service, step } from './steps.mjs'
 const ann = client()
 const bob = client()
 const visitor = client()
-const state = { bell: [], bobsBell: [] }
+const state = { bell: [], bobsBell: [], visitorsBell: [] }
 
 async function signUp (supabase) {
   const { user } = good(await supabase.auth.signUp({ email: `${randomUUID()}@example.com`, password: 'long enough' }))
@@ -45,6 +45,7 @@ await step('what happens to Ann rings at her bell and at nobody else\'s', async 
   state.bob = await signUp(bob)
   await subscribe(ann, state.bell)
   await subscribe(bob, state.bobsBell)
+  await subscribe(visitor, state.visitorsBell)
   state.event = good(await issue('Ann', state.ann))
   await until(() => state.bell.length === 1, 'the first notification')
   good(await issue('again', state.ann))
@@ -52,6 +53,7 @@ await step('what happens to Ann rings at her bell and at nobody else\'s', async 
   await until(() => state.bell.length === 2 && state.bobsBell.length === 1, 'three notifications')
   assert.deepEqual(state.bell.map((change) => change.new.title), ['For Ann', 'For again'])
   assert.deepEqual(state.bobsBell.map((change) => change.new.title), ['For Bob'])
+  assert.ok(state.visitorsBell.every((change) => Object.keys(change.new).length === 0), 'a visitor hears of no row')
 })
 
 await step('unread ones are counted by channel and marked in one call', async () => {
@@ -97,16 +99,49 @@ await step('preferences are the person\'s own to edit, and contradictions are to
   const wrong = [
     [{ timezone: 'Mars/Olympus' }, /no time zone Mars\/Olympus/],
     [{ channel_settings: { pigeon: {} } }, /no channel pigeon/],
-    [{ quiet_hours_end: null }, /belong together/]
+    [{ quiet_hours_end: null }, /belong together/],
+    [{ quiet_hours_end: '22:00' }, /never or always/],
+    [{ timezone: 'UTC+25' }, /no time zone/],
+    [{ locale: 'english' }, /no language tag/],
+    [{ rate_limit_per_hour: -1 }, /negative/],
+    [{ channel_settings: { events: { offer: { enabled: false, channels: ['push'] } } } }, /contradicts itself/],
+    [{ channel_settings: { events: { offer: { enabled: true, channels: [] } } } }, /contradicts itself/]
   ]
   for (const [change, message] of wrong) {
     const { error, status } = await ann.from('notification_preferences').update(change).eq('user_id', state.ann)
     assert.equal(status, 400)
     assert.match(error.message, message)
   }
+  const large = { channel_settings: { events: { ['x'.repeat(20000)]: { enabled: false } } } }
+  assert.equal((await ann.from('notification_preferences').update(large).eq('user_id', state.ann)).status, 413)
   const { error } = await bob.from('notification_preferences').upsert({ ...wanted, locale: 'en' })
   assert.equal(error.code, '42501')
   assert.deepEqual(good(await bob.from('notification_preferences').select()), [])
+})
+
+await step('an event that cannot be is refused with a sentence, and the next one goes on', async () => {
+  const event = { event_type: 'greeting', subject_id: state.ann, context: { name: 'Ann' } }
+  const wrong = [
+    [{ subject_id: randomUUID() }, 404, /there is no user/],
+    [{ subject_id: null, audience: { user_ids: [state.ann, randomUUID()] } }, 404, /there is no user/],
+    [{ channels: ['pigeon'] }, 400, /no channel pigeon/],
+    [{ event_type: 'nobody.wrote.it' }, 404, /no active template/],
+    [{ context: {} }, 400, /'name' is missing/],
+    [{ context: { name: '\ud800' } }, 400, /./],
+    [{ context: { name: '\0' } }, 400, /./],
+    [{ context: { name: 'x'.repeat(70000) } }, 413, /more than 65536/],
+    [{ context: { name: 'x'.repeat(10000000) } }, 413, /./],
+    [{ scheduled_for: 'infinity' }, 400, /more than a year/],
+    [{ expires_at: '2020-01-01' }, 400, /not after/]
+  ]
+  for (const [change, expected, message] of wrong) {
+    const { error, status } = await service.rpc('issue_notification', { ...event, ...change })
+    assert.equal(status, expected, JSON.stringify(error))
+    assert.match(error.message, message)
+  }
+  const before = state.bell.length
+  good(await service.rpc('issue_notification', event))
+  await until(() => state.bell.length === before + 1, 'the next notification')
 })
 
 await step('a device goes to whoever registers it last', async () => {
@@ -134,5 +169,5 @@ await step('who is not signed in gets nothing, and nobody issues events from a b
   assert.equal(error.code, '42501')
 })
 
-await Promise.all([ann, bob].map((supabase) => supabase.removeAllChannels()))
+await Promise.all([ann, bob, visitor].map((supabase) => supabase.removeAllChannels()))
 process.exit()

@@ -191,5 +191,6 @@ create index if not exists notifications_unread_idx
     on public.notifications (user_id, channel) where read_at is null and archived_at is null;
 create index if not exists notifications_event_id_idx on public.notifications (event_id) where event_id is not null;
 create index if not exists notifications_queue_id_idx on public.notifications (queue_id) where queue_id is not null;
-create index if not exists notifications_created_at_idx on public.notifications (created_at);
+create index if not exists notifications_created_at_idx on public.notifications (created_at) where archived_at is null;
+create index if not exists notifications_archived_at_idx on public.notifications (archived_at) where archived_at is not null;
 create index if not exists notifications_expires_at_idx on public.notifications (expires_at) where expires_at is not null;

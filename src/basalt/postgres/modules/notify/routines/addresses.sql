@@ -11,9 +11,9 @@ as $$
     select c.channel, c.id, c.provider, c.address
     from public.notification_channels as c
     where c.user_id = person.id and c.channel = any (channels) and c.is_enabled and (c.channel = 'push' or c.verified)
-        and not (c.channel = 'email' and person.email_confirmed_at is not null and c.address = lower(person.email))
-        and not (c.channel = 'sms' and person.phone_confirmed_at is not null
-            and c.address = '+' || ltrim(person.phone, '+'))
+        and c.address is distinct from case
+            when c.channel = 'email' and person.email_confirmed_at is not null then lower(person.email)
+            when c.channel = 'sms' and person.phone_confirmed_at is not null then '+' || ltrim(person.phone, '+') end
     union all
     select own.channel, c.id, null, own.address
     from (values

@@ -13,7 +13,7 @@ as $$
 #variable_conflict use_column
 declare
     given jsonb := coalesce(issue_notification.context, '{}');
-    due timestamptz := coalesce(issue_notification.scheduled_for, now());
+    due timestamptz := greatest(issue_notification.scheduled_for, now());
     wanted text[] := issue_notification.channels;
     caller_request_id text := left(nullif(current_setting('request.headers', true), '')::jsonb ->> 'x-request-id', 200);
     template public.notification_templates;
@@ -44,11 +44,14 @@ begin
     if issue_notification.priority not between 0 and 9 then
         raise exception 'priority is from 0, which is urgent, to 9' using errcode = 'PT400';
     end if;
-    if issue_notification.expires_at <= greatest(due, now()) then
+    if issue_notification.expires_at <= due then
         raise exception 'expires_at is not after scheduled_for' using errcode = 'PT400';
     end if;
     if due > now() + interval '1 year' then
         raise exception 'scheduled_for is more than a year ahead' using errcode = 'PT400';
+    end if;
+    if issue_notification.expires_at > now() + interval '10 years' then
+        raise exception 'expires_at is more than ten years ahead' using errcode = 'PT400', hint = 'Leave it out';
     end if;
     if wanted = '{}' then
         raise exception 'channels is empty' using errcode = 'PT400', hint = 'Leave it out for all channels';
@@ -75,7 +78,8 @@ begin
     if template_count = 0 then
         raise exception 'There is no active template for event type %', left(issue_notification.event_type, 120)
             || coalesce(' by ' || array_to_string(wanted, ', '), '')
-            using errcode = 'PT404', hint = 'Make one: select save_notification_template(…)';
+            using errcode = 'PT404',
+                hint = 'Make one: POST /notify/v1/templates, or select save_notification_template(…)';
     end if;
     insert into public.notification_events (
         event_type, actor_id, subject_id, audience, context, channels, priority, dedup_key, scheduled_for, expires_at,
@@ -165,9 +169,10 @@ begin
         if jsonb_typeof(audience -> 'arguments') <> 'object' then
             raise exception 'audience.arguments is not an object' using errcode = 'PT400';
         end if;
-        if routine !~ '^[A-Za-z_][A-Za-z0-9_$]*[.][A-Za-z_][A-Za-z0-9_$]*$' or not exists (
-            select from pg_proc as p
-            where p.oid = to_regprocedure(routine || '(jsonb)') and p.proretset and p.prorettype = 'uuid'::regtype)
+        if routine !~ '^[^".]+[.][^".]+$' or not exists (
+            select from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+            where n.nspname = split_part(routine, '.', 1) and p.proname = split_part(routine, '.', 2)
+                and p.proretset and p.prorettype = 'uuid'::regtype and p.proargtypes = array['jsonb'::regtype::oid]::oidvector)
         then
             raise exception 'audience.routine: there is no routine %(jsonb) that returns setof uuid', left(routine, 200)
                 using errcode = 'PT404', hint = 'Name it with its schema, as in public.followers_of';
@@ -214,30 +219,29 @@ stable
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+    with counts as (
+        select q.channel, q.status, count(*) as n from public.notification_queue as q
+        where q.event_id = event group by q.channel, q.status)
     select jsonb_build_object(
         'id', e.id, 'event_type', e.event_type, 'status', e.status, 'error', e.error, 'triggered_at', e.triggered_at,
         'scheduled_for', e.scheduled_for, 'expires_at', e.expires_at, 'recipients', e.recipient_count,
-        'queued', coalesce(q.total, 0) + s.sending, 'waiting', coalesce(q.waiting, 0) + s.sending, 'sent', coalesce(q.sent, 0),
-        'delivered', coalesce(q.delivered, 0), 'failed', coalesce(q.failed, 0), 'cancelled', coalesce(q.cancelled, 0),
-        'by_channel', coalesce(q.by_channel, '{}'))
+        'queued', sums.queued + s.sending, 'waiting', sums.waiting + s.sending, 'sent', sums.sent, 'delivered', sums.delivered,
+        'failed', sums.failed, 'cancelled', sums.cancelled, 'by_channel', sums.by_channel)
     from public.notification_events as e
     cross join lateral (
         select coalesce(sum(cardinality(s.ids)), 0) as sending from basalt.notification_shipments as s
         where s.event_id = e.id) as s
-    left join lateral (
-        select
-            sum(s.n)::bigint as total, sum(s.n) filter (where s.status in ('pending', 'held', 'digest')) as waiting,
-            sum(s.n) filter (where s.status in ('sent', 'delivered')) as sent,
-            sum(s.n) filter (where s.status = 'delivered') as delivered,
-            sum(s.n) filter (where s.status = 'failed') as failed,
-            sum(s.n) filter (where s.status in ('cancelled', 'expired')) as cancelled,
-            (select jsonb_object_agg(c.channel, c.statuses) from (
-                select d.channel, jsonb_object_agg(d.status, d.n) as statuses
-                from (select q.channel, q.status, count(*) as n from public.notification_queue as q
-                      where q.event_id = e.id group by q.channel, q.status) as d
-                group by d.channel) as c) as by_channel
-        from (select q.status, count(*) as n from public.notification_queue as q where q.event_id = e.id
-              group by q.status) as s) as q on true
+    cross join (
+        select coalesce(sum(c.n), 0) as queued,
+            coalesce(sum(c.n) filter (where c.status in ('pending', 'held', 'digest')), 0) as waiting,
+            coalesce(sum(c.n) filter (where c.status in ('sent', 'delivered')), 0) as sent,
+            coalesce(sum(c.n) filter (where c.status = 'delivered'), 0) as delivered,
+            coalesce(sum(c.n) filter (where c.status = 'failed'), 0) as failed,
+            coalesce(sum(c.n) filter (where c.status in ('cancelled', 'expired')), 0) as cancelled,
+            (select coalesce(jsonb_object_agg(b.channel, b.statuses), '{}') from (
+                select a.channel, jsonb_object_agg(a.status, a.n) as statuses from counts as a group by a.channel) as b)
+                as by_channel
+        from counts as c) as sums
     where e.id = event
 $$;
 

@@ -20,22 +20,16 @@ comment on function public.unread_notification_counts() is 'How many of the call
 
 create or replace function public.mark_notifications_read(ids uuid[] default null, up_to timestamptz default null)
 returns bigint
-language plpgsql
+language sql
 security invoker
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    marked bigint;
-begin
-    if ids is not null and cardinality(ids) > 1000 then
-        raise exception 'ids: 1000 at once at most' using errcode = 'PT400', hint = 'up_to marks all up to an instant';
-    end if;
-    update public.notifications as n set read_at = now()
-    where n.user_id = auth.uid() and n.read_at is null and (ids is null or n.id = any (ids))
-        and (up_to is null or n.created_at <= up_to);
-    get diagnostics marked = row_count;
-    return marked;
-end
+    with marked as (
+        update public.notifications as n set read_at = now()
+        where n.user_id = auth.uid() and n.read_at is null
+            and (ids is null or n.id = any (ids)) and (up_to is null or n.created_at <= up_to)
+        returning n.id)
+    select count(*) from marked
 $$;
 
 comment on function public.mark_notifications_read(uuid[], timestamptz) is
@@ -43,22 +37,16 @@ comment on function public.mark_notifications_read(uuid[], timestamptz) is
 
 create or replace function public.archive_notifications(ids uuid[] default null, up_to timestamptz default null)
 returns bigint
-language plpgsql
+language sql
 security invoker
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    archived bigint;
-begin
-    if ids is not null and cardinality(ids) > 1000 then
-        raise exception 'ids: 1000 at once at most' using errcode = 'PT400', hint = 'up_to archives all up to an instant';
-    end if;
-    update public.notifications as n set archived_at = now()
-    where n.user_id = auth.uid() and n.archived_at is null and (ids is null or n.id = any (ids))
-        and (up_to is null or n.created_at <= up_to);
-    get diagnostics archived = row_count;
-    return archived;
-end
+    with archived as (
+        update public.notifications as n set archived_at = now()
+        where n.user_id = auth.uid() and n.archived_at is null
+            and (ids is null or n.id = any (ids)) and (up_to is null or n.created_at <= up_to)
+        returning n.id)
+    select count(*) from archived
 $$;
 
 comment on function public.archive_notifications(uuid[], timestamptz) is
@@ -130,7 +118,9 @@ begin
     wanted.address := basalt.normalize_notification_address(
         register_notification_channel.channel, register_notification_channel.provider, register_notification_channel.address);
     if register_notification_channel.channel = 'push' then
-        -- The device now is the caller's. Who had it is not told of the next owner's messages.
+        -- The device now is the caller's. Who had it is not told of the next owner's messages. Who come at once take turns.
+        perform pg_advisory_xact_lock(
+            hashtextextended(concat_ws('/', register_notification_channel.provider, wanted.address), 21));
         delete from public.notification_channels as c
         where c.channel = 'push' and c.provider = register_notification_channel.provider and c.address = wanted.address
             and c.user_id <> caller_id;
@@ -139,8 +129,9 @@ begin
     values (
         caller_id, register_notification_channel.channel, register_notification_channel.provider, wanted.address,
         register_notification_channel.label, now())
-    on conflict (user_id, channel, address) do update
-    set provider = excluded.provider, is_enabled = true, last_used_at = now(), label = coalesce(excluded.label, c.label)
+    on conflict (user_id, channel, address) do update  -- what the engine had disabled lives; what its owner had, does not
+    set provider = excluded.provider, is_enabled = c.is_enabled or c.disabled_reason is not null, last_used_at = now(),
+        label = coalesce(excluded.label, c.label)
     returning c.id into wanted.id;
     -- Tokens change, and the old ones are not always taken back.
     delete from public.notification_channels as c

@@ -42,8 +42,7 @@ begin
     with gone as (
         select n.id from public.notifications as n
         where n.archived_at < now() - make_interval(secs => keep_s)
-            and n.created_at < now() - make_interval(secs => keep_s)
-        order by n.created_at limit batch_size for update skip locked)
+        order by n.archived_at limit batch_size for update skip locked)
     delete from public.notifications as n using gone where n.id = gone.id;
     get diagnostics old = row_count;
     return expired + old;
@@ -51,7 +50,7 @@ end
 $$;
 
 comment on function basalt.delete_old_notifications(integer) is
-    'Deletes notifications that have expired, and archived ones older than notify.keep. How many; 0 when there are no more.';
+    'Deletes notifications that have expired, and those archived longer ago than notify.keep. How many; 0 when no more.';
 
 create or replace function basalt.delete_old_deliveries(batch_size integer default 10000) returns bigint
 language plpgsql

@@ -255,6 +255,9 @@ begin
     if current_user not in ('anon', 'authenticated') then
         return new;
     end if;
+    if tg_op = 'UPDATE' and (new.channel, new.address) is distinct from (old.channel, old.address) then
+        new.verified := false;
+    end if;
     if new.verified and (tg_op = 'INSERT' or not old.verified) then
         raise exception 'verified is not yours to set' using errcode = '42501';
     end if;
@@ -267,7 +270,7 @@ end
 $$;
 
 comment on function basalt.guard_notification_channel() is
-    'Trigger: nobody verifies their own address, and nobody has channels without end.';
+    'Trigger: nobody verifies their own address, nor changes one that is verified, and nobody has channels without end.';
 
 create or replace function basalt.stamp_notification() returns trigger
 language plpgsql
@@ -292,29 +295,34 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    schema jsonb := new.metadata_schema;
+    property text;
 begin
-    perform basalt.check_notification_schema('metadata_schema', new.metadata_schema);
+    if jsonb_typeof(schema) <> 'object' then
+        raise exception 'metadata_schema is not an object' using errcode = 'PT400';
+    end if;
+    if octet_length(schema::text) > 65536 then
+        raise exception 'metadata_schema is larger than 65536 bytes' using errcode = 'PT400';
+    end if;
+    if jsonb_typeof(schema -> 'required') <> 'array' then
+        raise exception 'metadata_schema.required is not a list' using errcode = 'PT400';
+    end if;
+    if jsonb_typeof(schema -> 'properties') <> 'object' then
+        raise exception 'metadata_schema.properties is not an object' using errcode = 'PT400';
+    end if;
+    select p.key into property from jsonb_each(schema -> 'properties') as p
+    where jsonb_typeof(p.value -> 'type') not in ('string', 'array') limit 1;
+    if found then
+        raise exception 'metadata_schema.properties.%.type is neither a name nor a list of them', left(property, 100)
+            using errcode = 'PT400';
+    end if;
     return new;
 end
 $$;
 
-create or replace function basalt.check_notification_schema(place text, value jsonb) returns void
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if jsonb_typeof(value) <> 'object' then
-        raise exception '% is not an object', place using errcode = 'PT400';
-    end if;
-    if jsonb_typeof(value -> 'required') <> 'array' then
-        raise exception '%.required is not a list', place using errcode = 'PT400';
-    end if;
-    if jsonb_typeof(value -> 'properties') <> 'object' then
-        raise exception '%.properties is not an object', place using errcode = 'PT400';
-    end if;
-end
-$$;
+comment on function basalt.check_notification_template() is
+    'Trigger: a schema that issue_notification() can hold a context against. Its texts are looked at by who renders them.';
 
 do $$
 declare
@@ -326,8 +334,7 @@ begin
         'basalt.check_notification_template()', 'basalt.check_notification_frequency(text, jsonb)',
         'basalt.check_notification_channels(text, jsonb, boolean)', 'basalt.check_notification_choice(text, jsonb, boolean)',
         'basalt.check_time_zone(text)', 'basalt.normalize_notification_address(text, text, text)',
-        'basalt.check_notification_schema(text, jsonb)', 'basalt.stamp_updated_at()', 'basalt.stamp_notification()',
-        'basalt.guard_notification_channel()']
+        'basalt.stamp_updated_at()', 'basalt.stamp_notification()', 'basalt.guard_notification_channel()']
     loop
         perform pg_temp.give_to_owner(routine);
         execute format('revoke execute on function %s from public', routine);
@@ -345,7 +352,7 @@ create or replace trigger notification_channels_check
     before insert or update of channel, provider, address, verified, is_enabled on public.notification_channels
     for each row execute function basalt.check_notification_channel();
 create or replace trigger notification_channels_guard
-    before insert or update of verified on public.notification_channels
+    before insert or update of channel, address, verified on public.notification_channels
     for each row execute function basalt.guard_notification_channel();
 create or replace trigger notification_preferences_check
     before insert or update on public.notification_preferences
