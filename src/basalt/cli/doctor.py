@@ -1,16 +1,14 @@
 """`basalt doctor`: what is wrong with a project, and what mends it."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
-from rich.console import Console
 
 from basalt import project
+from basalt.cli.findings import print_findings
 from basalt.cli.options import AsJson, Directory, load_project
 from basalt.config import ConfigError, Settings
 from basalt.postgres import DatabaseAccess, access_from_url, load_access
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from basalt.project import Examination
 
 WRONG = 1
-COLOURS = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
 def doctor(
@@ -36,8 +33,7 @@ def doctor(
     list_: Annotated[bool, typer.Option("--list", help="Name all checks, by group, and do nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Examine a project: settings, schema, sessions, replication, jobs, disk. Changes nothing. Exit code 1 with
-    errors."""
+    """Examine a project: settings, schema, sessions, replication, jobs, disk. Changes nothing. Exit code 1: errors."""
     if list_:
         _list_checks()
         return
@@ -56,7 +52,8 @@ def doctor(
     if as_json:
         typer.echo(_render_json(seen))
     else:
-        _print(seen)
+        unseen = [(each.what, each.reason) for each in seen.unseen]
+        print_findings(seen.findings, unseen, len(seen.looked))
     if seen.has_errors:
         raise typer.Exit(WRONG)
 
@@ -83,36 +80,3 @@ def _render_json(seen: "Examination") -> str:
         "unseen": [asdict(each) for each in seen.unseen],
     }
     return orjson.dumps(report).decode()
-
-
-def _print(seen: "Examination") -> None:
-    console = Console(highlight=False, soft_wrap=True, no_color="NO_COLOR" in os.environ)
-    told = ""
-    for finding in seen.findings:
-        if finding.check != told:
-            told = finding.check
-            console.print(
-                f"\n[{COLOURS[finding.severity]}]{finding.severity}[/] [bold]{told}[/]  {_plain(finding.why)}"
-            )
-        console.print(f"  {_plain(finding.subject)} {_plain(finding.what)}.")
-        if finding.remedy:
-            console.print(f"    [dim]→ {_plain(finding.remedy)}[/]")
-    for each in seen.unseen:
-        console.print(f"\n[yellow]not seen[/] {_plain(each.what)}: {_plain(each.reason)}")
-    console.print(f"\n{_summarise([finding.severity for finding in seen.findings], len(seen.looked))}")
-
-
-def _summarise(severities: Sequence[str], looked: int) -> str:
-    """
-    >>> _summarise(["error", "info", "info"], 50)
-    '50 checks: 1 error, 0 warnings, 2 remarks.'
-    """
-    counts = {kind: severities.count(kind) for kind in COLOURS}
-    errors = f"{counts['error']} error{'' if counts['error'] == 1 else 's'}"
-    warnings = f"{counts['warning']} warning{'' if counts['warning'] == 1 else 's'}"
-    remarks = f"{counts['info']} remark{'' if counts['info'] == 1 else 's'}"
-    return f"{looked} checks: {errors}, {warnings}, {remarks}."
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
