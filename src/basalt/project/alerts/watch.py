@@ -22,6 +22,7 @@ from basalt.waiting import wait_within
 LOCK_KEY: Final = 0x616C_6572_7473  # "alerts"
 CONNECT_LIMIT_S: Final = 10
 REST: Final = 10  # times as long as a look took, so that looking at millions of jobs is no burden
+LONGEST_REST_S: Final = 120  # a database that is slow for everybody is when alerts matter
 
 TAKE_LOCK: Final = "select pg_try_advisory_lock(%s) as has"
 LOAD_OPEN: Final = """
@@ -75,10 +76,10 @@ class AlertWatch:
                     while connection is not None and not stopping.is_set():
                         started = time.monotonic()
                         await self.look(connection)
-                        pause_s = max(self._alerts.interval_s, REST * (time.monotonic() - started))
-                        await wait_within(stopping, pause_s)
+                        took_s = time.monotonic() - started
+                        await wait_within(stopping, choose_pause_s(self._alerts.interval_s, took_s))
             except psycopg.OperationalError as error:
-                observe.event("alerts_database_away", level="debug", reason=str(error))
+                observe.event("alerts_database_away", level="warning", reason=str(error))
             VALUE.clear()
             FIRING.clear()
             await wait_within(stopping, self._alerts.interval_s)
@@ -186,3 +187,11 @@ class AlertWatch:
         )
         for row in await cursor.fetchall():
             FIRING.set(row["count"], row["rule"], row["severity"])
+
+
+def choose_pause_s(interval_s: float, took_s: float) -> float:
+    """
+    >>> choose_pause_s(20, 0.1), choose_pause_s(20, 5), choose_pause_s(20, 100), choose_pause_s(600, 100)
+    (20, 50, 120, 600)
+    """
+    return max(interval_s, min(REST * took_s, LONGEST_REST_S))
