@@ -307,3 +307,14 @@ def test_the_command_prints_json_and_exits_with_1_for_errors(
     assert "public.notes has no row-level security" in text.stdout
     assert "→ alter table public.notes enable row level security;" in text.stdout
     assert runner.invoke(app, ["doctor", "--list"]).stdout.startswith("config ")
+
+
+def test_an_address_without_a_password_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = write_project(tmp_path, {})
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ada@127.0.0.1:1/postgres")
+    result = CliRunner().invoke(app, ["doctor", str(project), "--only", "locks", "--json"])
+    assert (result.exit_code, result.exception.__class__) == (1, SystemExit)
+    assert [finding["check"] for finding in json.loads(result.stdout)["findings"]] == ["database_reachable"]
+    assert [path.name for path in tmp_path.iterdir()] == ["supabase"]

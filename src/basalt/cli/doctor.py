@@ -1,5 +1,6 @@
 """`basalt doctor`: what is wrong with a project, and what mends it."""
 
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +62,9 @@ def doctor(
 def _find_database(settings: Settings) -> tuple[DatabaseAccess | None, str]:
     """Without starting anything: a project that is stopped is examined by its settings alone."""
     if settings.db.url:
-        return access_from_url(settings.db.url, settings.state_dir), ""
+        # The owner's login is all that is wanted: what other roles have must not be made up and written down here.
+        with tempfile.TemporaryDirectory() as folder:
+            return access_from_url(settings.db.url, Path(folder)), ""
     if find_running(settings.state_dir) is None:
         return None, "the project does not run: `basalt start` it, and ask again"
     return load_access(settings.state_dir), ""
