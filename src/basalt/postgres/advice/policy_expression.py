@@ -18,6 +18,9 @@ enums: Any = LateModule("pglast.enums")
 HEAD: Final = "select "
 OF_THE_CALLER: Final = frozenset({"uid", "jwt", "role", "email"})
 
+# Schema and table by alias; None is what is no table.
+Tables = Mapping[str, tuple[str, str] | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -131,7 +134,7 @@ def _end_of_call(text: str, start: int) -> int:
     raise ValueError("the call has no end")
 
 
-def _served(node: Any, tables: Mapping[str, tuple[str, str]]) -> list[list[Filter]]:
+def _served(node: Any, tables: Tables) -> list[list[Filter]]:
     """Of `and` one arm with an index is enough, of `or` every arm wants one."""
     if isinstance(node, ast.BoolExpr):
         arms = [_served(arm, tables) for arm in node.args]
@@ -162,7 +165,7 @@ def _find_in_select(select: Any) -> list[list[Filter]]:
     return [by_caller.get(alias, []) + by_row.get(alias, []) for alias in {**by_caller, **by_row}]
 
 
-def _comparisons(node: Any, tables: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, Filter, Any]]:
+def _comparisons(node: Any, tables: Tables) -> Iterator[tuple[str, Filter, Any]]:
     """The alias of the column's table, the column, and the other side: of `column = other`, `other = column` and
     `column = any (other)`."""
     kind = enums.A_Expr_Kind
@@ -177,13 +180,12 @@ def _comparisons(node: Any, tables: Mapping[str, tuple[str, str]]) -> Iterator[t
         if not isinstance(column, ast.ColumnRef):
             continue
         alias, name = _name_of(column)
-        if alias in tables:
-            yield alias, Filter(*tables[alias], name, as_text), other
+        if known := tables.get(alias):
+            yield alias, Filter(*known, name, as_text), other
 
 
-def _tables_of(select: Any) -> dict[str, tuple[str, str]]:
-    """By alias; what is no table is left out."""
-    found: dict[str, tuple[str, str]] = {}
+def _tables_of(select: Any) -> Tables:
+    found: dict[str, tuple[str, str] | None] = {}
     waiting = list(select.fromClause or ())
     while waiting:
         match waiting.pop():
@@ -192,6 +194,8 @@ def _tables_of(select: Any) -> dict[str, tuple[str, str]]:
                 found[alias] = (table.schemaname or "", table.relname)
             case ast.JoinExpr() as join:
                 waiting += [join.larg, join.rarg]
+            case ast.Node(alias=ast.Alias(aliasname=alias)):
+                found[alias] = None
     return found
 
 
