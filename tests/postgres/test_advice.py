@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from psycopg import sql
 
 from basalt.postgres import (
     SCHEMA_CHECKS,
+    UNUSED_INDEX,
     USAGE_CHECKS,
     DatabaseAccess,
     Finding,
@@ -435,6 +437,28 @@ def test_a_sequence_near_its_end_grows_with_its_column(database: DatabaseAccess)
         "insert into inside.serials select from generate_series(1, 20)",
         "insert into inside.identities select from generate_series(1, 20)",
     )
+
+
+def test_an_index_that_nothing_uses_may_go_and_one_of_a_foreign_key_stays(database: DatabaseAccess) -> None:
+    at_once = replace(
+        UNUSED_INDEX, statement=UNUSED_INDEX.statement.replace("interval '7 days'", "interval '0'")
+    )
+    execute(
+        database,
+        "create schema inside",
+        "create table inside.shelves (id int primary key)",
+        "create table inside.books (id int primary key, shelf int references inside.shelves, title text, page int)",
+        "insert into inside.books select n, null, 'title ' || n, n from generate_series(1, 50000) as n",
+        "create index on inside.books (shelf)",
+        "create index on inside.books (title)",
+        "create unique index on inside.books (page)",
+    )
+    with psycopg.connect(database.conninfo("postgres"), autocommit=True) as connection:
+        [run] = run_checks(connection, [at_once], schemas=[])
+        assert [finding.remedy for finding in run.findings] == ["drop index inside.books_title_idx;"]
+        connection.execute(run.findings[0].remedy.encode())
+        [run] = run_checks(connection, [at_once], schemas=[])
+        assert run.findings == []
 
 
 def test_a_check_that_fails_hides_no_other(database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """`basalt lint` over a database, a project and its migrations: what it tells, in which shape, with which exit code."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from basalt.cli.main import app
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess, Finding
+from basalt.postgres import SCHEMA_CHECKS, UNUSED_INDEX, DatabaseAccess, Finding
 from basalt.project import render_mends
 from tests.projects import write_project
 
@@ -138,6 +139,14 @@ def test_a_database_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None
     unreadable = lint(str(tmp_path), "--db-url", "postgresql//ada:not-to-be-shown@127.0.0.1")
     assert isinstance(unreadable.exception, BasaltError)
     assert "not-to-be-shown" not in unreadable.exception.message + away.exception.message
+
+
+def test_the_guide_has_every_check() -> None:
+    guide = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "lint.md").read_text("utf-8")
+    table = guide.partition("| check |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([a-z_]+)`(?=[^|]*\| (?:error|warning|info))", table)) == {
+        check.name for check in (*SCHEMA_CHECKS, UNUSED_INDEX)
+    }
 
 
 def test_two_databases_at_once_are_wrong_usage(tmp_path: Path) -> None:
