@@ -179,6 +179,59 @@ async def test_a_rule_that_cannot_be_measured_leaves_its_alerts_alone(watched: W
     assert await watched.told() == [("cron_failures", "firing")]
 
 
+async def test_a_rule_that_fails_hides_no_other(watched: Watched) -> None:
+    await watched.execute(
+        "create schema if not exists cron",
+        "create table cron.job (jobid int, jobname text)",
+        "create table cron.job_run_details (jobid int, end_time text, status text)",
+        "insert into cron.job_run_details values (1, 'noon', 'failed')",
+    )
+    await watched.look(400)
+    await watched.look(400, after_s=60)
+    assert await watched.told() == [("queue_age", "firing")]
+
+
+async def test_an_alert_of_a_rule_that_was_switched_off_ends(watched: Watched, tmp_path: Path) -> None:
+    await watched.look(400)
+    await watched.look(400, after_s=60)
+    config = (tmp_path / "supabase" / "config.toml").read_text()
+    off = f"{config}\n[basalt.alerts.rules.queue_age]\nenabled = false"
+    write_project(tmp_path, {"config.toml": off})
+    watched.watch = AlertWatch(settings_of(tmp_path), watched.database, now=watched.clock)
+    await watched.look(400, after_s=60)
+    await watched.look(400, after_s=60)
+    assert await watched.told() == [("queue_age", "firing"), ("queue_age", "resolved")]
+    assert list_alerts(watched.database, with_resolved=False, limit=10) == []
+    [row] = await watched.rows(
+        "select body::jsonb ->> 'summary' as summary from basalt.webhook_requests order by id desc limit 1"
+    )
+    assert "has waited 6.7 min" in row["summary"]  # what it was last
+
+
+async def test_a_worker_that_begins_anew_goes_on_where_the_last_one_was(watched: Watched) -> None:
+    await watched.look(400)
+    watched.watch = AlertWatch(watched.settings, watched.database, now=watched.clock)
+    await watched.look(400, after_s=60)
+    watched.watch = AlertWatch(watched.settings, watched.database, now=watched.clock)
+    await watched.look(400, after_s=60)
+    assert await watched.told() == [("queue_age", "firing")]
+    [row] = list_alerts(watched.database, with_resolved=False, limit=10)
+    assert (row.pending_since, row.fired_at) == (NOON, NOON + timedelta(seconds=60))
+
+
+async def test_many_alerts_of_one_rule_at_once_are_one_message(watched: Watched) -> None:
+    await watched.execute(
+        "create extension pg_cron",
+        "select cron.schedule('job ' || to_char(n, 'FM000'), '0 3 * * *', 'select 1') from generate_series(1, 200) n",
+        "insert into cron.job_run_details (jobid, status, end_time) select jobid, 'failed', now() from cron.job",
+    )
+    await watched.look(None)
+    assert await watched.told() == [("cron_failures", "firing")]
+    [sent] = await watched.rows("select body::jsonb ->> 'subject' as subject from basalt.webhook_requests")
+    assert sent["subject"] == "job 001, job 002, job 003 and 197 more"
+    assert len(list_alerts(watched.database, with_resolved=False, limit=1000)) == 200
+
+
 async def test_one_worker_looks_and_another_takes_over(tmp_path: Path, database: DatabaseAccess) -> None:
     write_project(tmp_path, {"config.toml": f"[basalt.alerts]\ninterval = 0.1\n{QUIET}"})
     settings = settings_of(tmp_path)
@@ -275,7 +328,7 @@ def test_every_turn(standing: Standing | None, is_wrong: bool, moves: tuple[str,
     assert decide(standing, is_wrong=is_wrong, now=NOON, lasting=timedelta(seconds=60)) == moves
 
 
-def test_latency_and_failures_come_from_what_was_answered_since_the_last_look() -> None:
+def test_latency_and_failures_come_from_what_was_answered_within_the_last_minutes() -> None:
     def families(fast: float, slow: float, failed: float) -> dict[str, list[observe.Family]]:
         buckets = (fast, slow, 0.0)
         return {
@@ -301,12 +354,18 @@ def test_latency_and_failures_come_from_what_was_answered_since_the_last_look() 
             ]
         }
 
-    figures = RequestFigures()
-    assert figures.look(families(1000, 0, 0))["request_latency_p95"] == {}
+    now = 0.0
+    figures = RequestFigures(lambda: now)
+    assert figures.look(families(1000, 0, 0)) == {}  # nothing is measured yet: alerts stay as they are
+    now = 20.0
     second = figures.look(families(1090, 10, 20))
     assert second["request_latency_p95"] == {"rest": pytest.approx(1.05)}
     assert second["request_latency_p99"] == {"rest": pytest.approx(1.81)}
     assert second["request_error_rate"] == {"rest": pytest.approx(0.2)}
+    now = 340.0
+    later = figures.look(families(1105, 14, 20))
+    assert later["request_error_rate"] == {}  # of 19 requests within the window a share says nothing
+    now = 360.0
     began_anew = figures.look(families(50, 0, 0))
     assert began_anew["request_latency_p95"] == {"rest": pytest.approx(0.095)}
 

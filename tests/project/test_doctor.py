@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from basalt.cli.main import app
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess
+from basalt.postgres import DatabaseAccess, SqlCheck
 from basalt.project import Examination, check_names, examine
+from basalt.project.doctor import examination, secrets
 from tests.projects import settings_of, write_project
 
 pytestmark = [pytest.mark.req("P17")]
@@ -73,7 +74,9 @@ def test_it_tells_who_waits_for_whom(project: Path, database: DatabaseAccess) ->
     )
     with session(database, "booking") as holder, session(database, "waiting") as waiter:
         holder.execute("update public.seats set taken = 1")
-        blocked = threading.Thread(target=lambda: waiter.execute("update public.seats set taken = 2"))
+        blocked = threading.Thread(
+            target=lambda: waiter.execute("update public.seats set taken = 2 -- 'not-to-be-shown'")
+        )
         blocked.start()
         try:
             findings = []
@@ -84,9 +87,10 @@ def test_it_tells_who_waits_for_whom(project: Path, database: DatabaseAccess) ->
             blocked.join()
             waiter.rollback()
         [finding] = findings
+        assert "not-to-be-shown" not in finding.what
         assert finding.subject == f"pid {waiter.info.backend_pid}"
         assert f"of pid {holder.info.backend_pid} (postgres/booking, idle in transaction)" in finding.what
-        assert finding.remedy.startswith(f"select pg_cancel_backend({holder.info.backend_pid});")
+        assert finding.remedy == f"select pg_terminate_backend({holder.info.backend_pid});"
 
 
 def test_it_tells_of_a_slot_that_keeps_log(project: Path, database: DatabaseAccess) -> None:
@@ -207,6 +211,65 @@ def test_a_database_that_is_away_is_an_error_of_its_own(project: Path, database:
     assert "not-to-be-shown" not in str(seen)
 
 
+def test_tables_of_the_project_with_a_modules_names_hide_nothing(
+    project: Path, database: DatabaseAccess
+) -> None:
+    execute(
+        database,
+        "create table public.notification_queue (id int primary key)",
+        "create table public.notification_events (id int primary key)",
+    )
+    seen = looked_at(project, database)
+    assert {each.what for each in seen.unseen} == {"notifications_late", "notification_events_failed"}
+    assert ("rls_disabled_in_public", "error", "public.notification_queue") in facts(seen)
+    assert len(seen.looked) + len(seen.unseen) == sum(map(len, check_names().values()))
+
+
+def test_a_table_that_is_locked_does_not_pass_for_a_database_that_is_away(
+    project: Path, database: DatabaseAccess
+) -> None:
+    with psycopg.connect(database.conninfo("supabase_admin")) as holder:
+        holder.execute("lock table basalt.dead_webhooks")
+        seen = looked_at(project, database, "webhooks", "indexes")
+    assert [each.what for each in seen.unseen] == ["webhooks_given_up"]
+    assert "database_reachable" not in {finding.check for finding in seen.findings}
+    assert "duplicate_index" in seen.looked
+
+
+def test_a_database_that_goes_away_midway_is_told_with_what_was_not_seen(
+    project: Path, database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = SqlCheck(
+        name="ends",
+        group="server",
+        severity="info",
+        title="",
+        why="",
+        statement="select pg_terminate_backend(pg_backend_pid())",
+    )
+    checks = examination.DATABASE_CHECKS
+    monkeypatch.setattr(examination, "DATABASE_CHECKS", [*checks[:3], end, *checks[3:]])
+    seen = looked_at(project, database)
+    assert "database_reachable" in {finding.check for finding in seen.findings}
+    assert checks[2].name in seen.looked
+    assert [each.reason for each in seen.unseen] == ["the database was away"]
+    assert checks[3].name in seen.unseen[0].what
+
+
+def test_a_file_that_cannot_be_read_hides_no_other_check(
+    project: Path, database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(secrets, "find_literal_secrets", refuse)
+    seen = looked_at(project, None, "config")
+    assert [each.what for each in seen.unseen] == [
+        "literal_secrets",
+    ]
+    assert "work_switched_off" in seen.looked
+
+
 def test_a_role_without_rights_says_what_it_could_not_see(project: Path, database: DatabaseAccess) -> None:
     """As on a managed server: the owner of the URL is no superuser and not in pg_monitor."""
     role = f"owner_of_{database.dbname}"
@@ -218,6 +281,9 @@ def test_a_role_without_rights_says_what_it_could_not_see(project: Path, databas
         seen = looked_at(project, owner)
         assert "what sessions of other roles do" in {each.what for each in seen.unseen}
         assert "queue_age" in {each.what for each in seen.unseen}  # schema basalt is not theirs
+        with session(database, "reports"):
+            [use] = looked_at(project, owner, "connection_use").findings
+        assert "postgres/reports (hidden)" in use.what  # whose they are is shown, what they do is not
         assert "rls_disabled_in_public" in seen.looked
     finally:
         execute(database, f"drop role {role}")
@@ -241,3 +307,14 @@ def test_the_command_prints_json_and_exits_with_1_for_errors(
     assert "public.notes has no row-level security" in text.stdout
     assert "→ alter table public.notes enable row level security;" in text.stdout
     assert runner.invoke(app, ["doctor", "--list"]).stdout.startswith("config ")
+
+
+def test_an_address_without_a_password_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = write_project(tmp_path, {})
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ada@127.0.0.1:1/postgres")
+    result = CliRunner().invoke(app, ["doctor", str(project), "--only", "locks", "--json"])
+    assert (result.exit_code, result.exception.__class__) == (1, SystemExit)
+    assert [finding["check"] for finding in json.loads(result.stdout)["findings"]] == ["database_reachable"]
+    assert [path.name for path in tmp_path.iterdir()] == ["supabase"]

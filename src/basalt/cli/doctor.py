@@ -1,16 +1,15 @@
 """`basalt doctor`: what is wrong with a project, and what mends it."""
 
-import os
-from collections.abc import Sequence
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
-from rich.console import Console
 
 from basalt import project
+from basalt.cli.findings import print_findings
 from basalt.cli.options import AsJson, Directory, load_project
 from basalt.config import ConfigError, Settings
 from basalt.postgres import DatabaseAccess, access_from_url, load_access
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from basalt.project import Examination
 
 WRONG = 1
-COLOURS = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
 def doctor(
@@ -36,8 +34,7 @@ def doctor(
     list_: Annotated[bool, typer.Option("--list", help="Name all checks, by group, and do nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Examine a project: settings, schema, sessions, replication, jobs, disk. Changes nothing. Exit code 1 with
-    errors."""
+    """Examine a project: settings, schema, sessions, replication, jobs, disk. Changes nothing. Exit code 1: errors."""
     if list_:
         _list_checks()
         return
@@ -56,7 +53,8 @@ def doctor(
     if as_json:
         typer.echo(_render_json(seen))
     else:
-        _print(seen)
+        unseen = [(each.what, each.reason) for each in seen.unseen]
+        print_findings(seen.findings, unseen, len(seen.looked))
     if seen.has_errors:
         raise typer.Exit(WRONG)
 
@@ -64,7 +62,9 @@ def doctor(
 def _find_database(settings: Settings) -> tuple[DatabaseAccess | None, str]:
     """Without starting anything: a project that is stopped is examined by its settings alone."""
     if settings.db.url:
-        return access_from_url(settings.db.url, settings.state_dir), ""
+        # The owner's login is all that is wanted: what other roles have must not be made up and written down here.
+        with tempfile.TemporaryDirectory() as folder:
+            return access_from_url(settings.db.url, Path(folder)), ""
     if find_running(settings.state_dir) is None:
         return None, "the project does not run: `basalt start` it, and ask again"
     return load_access(settings.state_dir), ""
@@ -83,36 +83,3 @@ def _render_json(seen: "Examination") -> str:
         "unseen": [asdict(each) for each in seen.unseen],
     }
     return orjson.dumps(report).decode()
-
-
-def _print(seen: "Examination") -> None:
-    console = Console(highlight=False, soft_wrap=True, no_color="NO_COLOR" in os.environ)
-    told = ""
-    for finding in seen.findings:
-        if finding.check != told:
-            told = finding.check
-            console.print(
-                f"\n[{COLOURS[finding.severity]}]{finding.severity}[/] [bold]{told}[/]  {_plain(finding.why)}"
-            )
-        console.print(f"  {_plain(finding.subject)} {_plain(finding.what)}.")
-        if finding.remedy:
-            console.print(f"    [dim]→ {_plain(finding.remedy)}[/]")
-    for each in seen.unseen:
-        console.print(f"\n[yellow]not seen[/] {_plain(each.what)}: {_plain(each.reason)}")
-    console.print(f"\n{_summarise([finding.severity for finding in seen.findings], len(seen.looked))}")
-
-
-def _summarise(severities: Sequence[str], looked: int) -> str:
-    """
-    >>> _summarise(["error", "info", "info"], 50)
-    '50 checks: 1 error, 0 warnings, 2 remarks.'
-    """
-    counts = {kind: severities.count(kind) for kind in COLOURS}
-    errors = f"{counts['error']} error{'' if counts['error'] == 1 else 's'}"
-    warnings = f"{counts['warning']} warning{'' if counts['warning'] == 1 else 's'}"
-    remarks = f"{counts['info']} remark{'' if counts['info'] == 1 else 's'}"
-    return f"{looked} checks: {errors}, {warnings}, {remarks}."
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -18,6 +18,7 @@ from basalt.cli.doctor import doctor
 from basalt.cli.flags import flags
 from basalt.cli.functions import functions
 from basalt.cli.keys import keys
+from basalt.cli.lint import lint
 from basalt.cli.notify import notify
 from basalt.cli.projects import init, start, status, stop
 from basalt.cli.queue import queue
@@ -44,6 +45,7 @@ app.command()(stop)
 app.command()(init)
 app.command()(keys)
 app.command()(doctor)
+app.command()(lint)
 app.command()(upgrade)
 app.command()(rest)
 app.command()(worker)

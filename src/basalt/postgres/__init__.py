@@ -51,7 +51,9 @@ from basalt.postgres.vault import ensure_vault_secrets, rotate_vault_key
 
 if TYPE_CHECKING:
     from basalt.postgres.advice import (
+        RANK,
         SCHEMA_CHECKS,
+        UNUSED_INDEX,
         USAGE_CHECKS,
         CheckRun,
         Finding,
@@ -106,8 +108,10 @@ __all__ = [
     "DROP_SLOT",
     "HOISTED_SETTINGS",
     "POSTGRES_READINGS",
+    "RANK",
     "SCHEMA_CHECKS",
     "TRACK",
+    "UNUSED_INDEX",
     "USAGE_CHECKS",
     "BaseBackupError",
     "BootstrapError",
@@ -223,7 +227,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "RANK": "basalt.postgres.advice",
     "SCHEMA_CHECKS": "basalt.postgres.advice",
+    "UNUSED_INDEX": "basalt.postgres.advice",
     "USAGE_CHECKS": "basalt.postgres.advice",
     "CheckRun": "basalt.postgres.advice",
     "Finding": "basalt.postgres.advice",

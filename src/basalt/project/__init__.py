@@ -1,5 +1,5 @@
-"""What a command does to a whole project: make one, bring its database up to date, begin it anew, dump it, examine
-it."""
+"""What a command does to a whole project: make one, bring its database up to date, begin it anew, dump it, examine it,
+lint it."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from basalt.project.doctor import Examination, Unseen, check_names, examine
     from basalt.project.dump import DumpRequest, dump_database, restore_database
     from basalt.project.fresh_start import recreate, reset
+    from basalt.project.lint import LintReport, lint_database, render_mends, throwaway_database
     from basalt.project.migration import apply_modules, migrate
     from basalt.project.privacy import Erasure, Export, erase_user, export_user
     from basalt.project.retention import RetentionJobs, describe_policies, run_policy
@@ -22,6 +23,7 @@ __all__ = [
     "Erasure",
     "Examination",
     "Export",
+    "LintReport",
     "MigrationStatus",
     "RetentionJobs",
     "Unseen",
@@ -33,15 +35,18 @@ __all__ = [
     "erase_user",
     "examine",
     "export_user",
+    "lint_database",
     "list_alerts",
     "list_migrations",
     "migrate",
     "new_migration",
     "recreate",
+    "render_mends",
     "render_rules",
     "reset",
     "restore_database",
     "run_policy",
+    "throwaway_database",
 ]
 
 _MODULES = {
@@ -62,6 +67,10 @@ _MODULES = {
     "RetentionJobs": "basalt.project.retention",
     "describe_policies": "basalt.project.retention",
     "run_policy": "basalt.project.retention",
+    "LintReport": "basalt.project.lint",
+    "lint_database": "basalt.project.lint",
+    "render_mends": "basalt.project.lint",
+    "throwaway_database": "basalt.project.lint",
     "apply_modules": "basalt.project.migration",
     "migrate": "basalt.project.migration",
     "recreate": "basalt.project.fresh_start",

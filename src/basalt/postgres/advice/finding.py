@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Severity = Literal["error", "warning", "info"]
-RANK: dict[str, int] = {"error": 0, "warning": 1, "info": 2}
+RANK: Final[dict[Severity, int]] = {"error": 0, "warning": 1, "info": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """`subject` is what it is about (`public.orders`, a setting); `what` a sentence about it; `why` is the same for all
-    findings of a check; `remedy` is SQL or a setting, empty where only a person can tell."""
+    findings of a check; `remedy` is SQL or a setting, empty where only a person can tell. `schema` is empty for what
+    is in none."""
 
     check: str
     severity: Severity
@@ -19,6 +20,7 @@ class Finding:
     what: str
     why: str
     remedy: str = ""
+    schema: str = ""
 
 
 def worst(findings: Iterable[Finding]) -> list[Finding]:

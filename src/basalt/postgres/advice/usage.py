@@ -11,10 +11,9 @@ from basalt.postgres.advice.sql_check import RELATIONS, SqlCheck
 WHOLE_READS: Final[LiteralString] = (
     RELATIONS
     + """
-select format('%%I.%%I', r.nspname, r.relname) as subject,
+select r.nspname as schema, format('%%I.%%I', r.nspname, r.relname) as subject,
     format('was read from end to end %%s times, %%s rows each, against %%s reads by an index',
-        s.seq_scan, s.seq_tup_read / s.seq_scan, coalesce(s.idx_scan, 0)) as what,
-    '-- find the statement by pg_stat_statements or `explain`, and index the columns that it filters by' as remedy
+        s.seq_scan, s.seq_tup_read / s.seq_scan, coalesce(s.idx_scan, 0)) as what
 from relations as r join pg_catalog.pg_stat_user_tables as s on s.relid = r.oid
 where s.n_live_tup >= 10000 and s.seq_scan >= 100 and s.seq_tup_read / s.seq_scan >= 5000
     and s.seq_scan > coalesce(s.idx_scan, 0) / 10
@@ -26,8 +25,7 @@ limit 20
 SLOW: Final[LiteralString] = """
 select left(regexp_replace(s.query, '\\s+', ' ', 'g'), 100) as subject,
     format('took %%s ms on the average, %%s times, by %%s', round(s.mean_exec_time), s.calls,
-        pg_get_userbyid(s.userid)) as what,
-    'explain (analyze, buffers) …;  -- and index what it filters and sorts by' as remedy
+        pg_get_userbyid(s.userid)) as what
 from extensions.pg_stat_statements as s
 join pg_catalog.pg_database as d on d.oid = s.dbid and d.datname = current_database()
 where s.mean_exec_time > 500 and s.calls >= 10 and s.query !~* '^(vacuum|analyze|create index|copy|reindex|alter)'
@@ -35,29 +33,33 @@ order by s.total_exec_time desc
 limit 10
 """
 
+# Whoever drops what a foreign key or another index stands on is told that it is missing, or refused.
 UNUSED: Final[LiteralString] = (
     RELATIONS
     + """
-select format('%%I.%%I', r.nspname, s.indexrelname) as subject,
+select r.nspname as schema, format('%%I.%%I', r.nspname, s.indexrelname) as subject,
     format('of %%I.%%I (%%s) has not been used since %%s', r.nspname, r.relname,
         pg_size_pretty(pg_relation_size(s.indexrelid)), to_char(began.at, 'YYYY-MM-DD')) as what,
     format('drop index %%I.%%I;', r.nspname, s.indexrelname) as remedy
 from relations as r
 join pg_catalog.pg_stat_user_indexes as s on s.relid = r.oid
 join pg_catalog.pg_index as i on i.indexrelid = s.indexrelid
+join pg_catalog.pg_class as x on x.oid = s.indexrelid and not x.relispartition
 cross join (
     select coalesce(d.stats_reset, pg_postmaster_start_time()) as at
     from pg_catalog.pg_stat_database as d where d.datname = current_database()) as began
-where s.idx_scan = 0 and not i.indisunique and i.indisvalid and pg_relation_size(s.indexrelid) >= 1024 * 1024
-    and began.at < now() - interval '7 days'
-    and not exists (select from pg_catalog.pg_constraint as k where k.conindid = s.indexrelid)
+where s.idx_scan = 0 and not i.indisunique and not i.indisreplident and i.indisvalid
+    and pg_relation_size(s.indexrelid) >= 1024 * 1024 and began.at < now() - interval '7 days'
+    and not exists (select from pg_catalog.pg_constraint as k where k.conindid = s.indexrelid
+        or k.conrelid = r.oid and k.contype = 'f'
+            and (i.indkey::smallint[])[0:cardinality(k.conkey) - 1] @> k.conkey)
 order by pg_relation_size(s.indexrelid) desc
 limit 20
 """
 )
 
 DEAD_ROWS: Final[LiteralString] = """
-select format('%%I.%%I', s.schemaname, s.relname) as subject,
+select s.schemaname as schema, format('%%I.%%I', s.schemaname, s.relname) as subject,
     format('has %%s dead rows beside %%s live ones (%%s); last vacuumed %%s', s.n_dead_tup, s.n_live_tup,
         pg_size_pretty(pg_total_relation_size(s.relid)),
         coalesce(to_char(greatest(s.last_vacuum, s.last_autovacuum), 'YYYY-MM-DD HH24:MI'), 'never')) as what,
@@ -71,14 +73,14 @@ limit 20
 """
 
 VACUUM_OFF: Final[LiteralString] = """
-select coalesce(format('%%I.%%I', n.nspname, c.relname), 'autovacuum') as subject,
+select n.nspname as schema, coalesce(format('%%I.%%I', n.nspname, c.relname), 'autovacuum') as subject,
     case when c.oid is null then 'is off for the whole server' else 'is left out by autovacuum' end as what,
     case when c.oid is null then 'alter system set autovacuum = on; select pg_reload_conf();'
         else format('alter table %%I.%%I reset (autovacuum_enabled);', n.nspname, c.relname) end as remedy
 from (select null::oid as oid where current_setting('autovacuum') = 'off'
     union all select c.oid from pg_catalog.pg_class as c
-    where c.relkind in ('r', 'm') and c.reloptions && array['autovacuum_enabled=false', 'autovacuum_enabled=off'])
-        as found
+    where c.relkind in ('r', 'm') and exists (select from pg_options_to_table(c.reloptions)
+        where option_name = 'autovacuum_enabled' and not option_value::boolean)) as found
 left join pg_catalog.pg_class as c on c.oid = found.oid
 left join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
 order by 1
@@ -95,16 +97,36 @@ where d.datallowconn
 order by age(d.datfrozenxid) desc
 """
 
+# The column ends where its type does, so that it has to grow too; an identity's sequence grows with it.
 SEQUENCES: Final[LiteralString] = """
-select format('%%I.%%I', s.schemaname, s.sequencename) as subject,
+select s.schemaname as schema, format('%%I.%%I', s.schemaname, s.sequencename) as subject,
     format('has given out %%s of %%s numbers', s.last_value, s.max_value) as what,
-    format('alter sequence %%I.%%I as bigint;  -- and the column: alter table … alter column … type bigint',
-        s.schemaname, s.sequencename) as remedy,
+    case when c.oid is null then ''
+            else format('alter table %%I.%%I alter column %%I type bigint; ', n.nspname, c.relname, a.attname) end
+        || case when d.deptype = 'i' then '' when s.data_type = 'bigint'::regtype
+            then format('alter sequence %%I.%%I no maxvalue;', s.schemaname, s.sequencename)
+            else format('alter sequence %%I.%%I as bigint;', s.schemaname, s.sequencename) end as remedy,
     case when s.last_value > 0.95 * s.max_value then 'error' else 'warning' end as severity
 from pg_catalog.pg_sequences as s
+left join pg_catalog.pg_depend as d on d.classid = 'pg_catalog.pg_class'::regclass
+    and d.objid = format('%%I.%%I', s.schemaname, s.sequencename)::regclass and d.deptype in ('a', 'i')
+    and d.refobjsubid > 0
+left join pg_catalog.pg_attribute as a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+left join pg_catalog.pg_class as c on c.oid = d.refobjid
+left join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
 where s.last_value > 0.75 * s.max_value and not s.cycle and s.increment_by > 0
-order by 1
+order by 2
 """
+
+UNUSED_INDEX: Final = SqlCheck(
+    name="unused_index",
+    group="usage",
+    severity="info",
+    title="Indexes that nothing uses",
+    why="Every write keeps them up to date; on a replica, for rare reports, or when it is new, one may be wanted "
+    "all the same.",
+    statement=UNUSED,
+)
 
 USAGE_CHECKS: Final[Sequence[SqlCheck]] = (
     SqlCheck(
@@ -112,7 +134,8 @@ USAGE_CHECKS: Final[Sequence[SqlCheck]] = (
         group="usage",
         severity="warning",
         title="Large tables that are read from end to end",
-        why="Each such read takes longer as the table grows, and pushes everything else out of memory.",
+        why="Each such read takes longer as the table grows, and pushes everything else out of memory. Find the "
+        "statement (pg_stat_statements, `explain`) and index what it filters by.",
         statement=WHOLE_READS,
     ),
     SqlCheck(
@@ -120,18 +143,12 @@ USAGE_CHECKS: Final[Sequence[SqlCheck]] = (
         group="usage",
         severity="info",
         title="Statements that take long",
-        why="Such a statement holds a connection, and whoever waits behind it, for as long as it takes.",
+        why="Such a statement holds a connection, and whoever waits behind it, for as long as it takes. "
+        "`explain (analyze, buffers)` says what it reads in vain.",
         statement=SLOW,
         needs=["extensions.pg_stat_statements"],
     ),
-    SqlCheck(
-        name="unused_index",
-        group="usage",
-        severity="info",
-        title="Indexes that nothing uses",
-        why="Every write keeps them up to date; on a replica or for rare reports they may be wanted all the same.",
-        statement=UNUSED,
-    ),
+    UNUSED_INDEX,
     SqlCheck(
         name="dead_rows",
         group="usage",

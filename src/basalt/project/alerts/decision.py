@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-LEAST_CALM = timedelta(
-    seconds=60
-)  # of a rule that is told at once, or each single failure would be two messages
+# Of a rule that is told at once, or each single failure would be two messages.
+LEAST_CALM = timedelta(seconds=60)
 
 Move = Literal["begin", "fire", "forget", "calm", "relapse", "resolve", "stay"]
 

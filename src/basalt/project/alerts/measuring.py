@@ -2,7 +2,9 @@
 processes."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, LiteralString
 
@@ -13,12 +15,6 @@ from basalt.config import Settings
 from basalt.project.alerts.rules import Rule
 
 STATEMENT_LIMIT: Final = "set local statement_timeout = '10s'"
-
-UNREADABLE: Final = (
-    psycopg.errors.InsufficientPrivilege,
-    psycopg.errors.QueryCanceled,
-    psycopg.errors.UndefinedColumn,
-)
 
 # By subject; `None` where the rule could not be measured, so that its alerts stay as they are.
 Values = Mapping[str, float] | None
@@ -41,7 +37,7 @@ class DatabaseFigures:
         return {row["subject"]: float(row[rule.column]) for row in rows if row[rule.column] is not None}
 
     async def _fetch(self, rule: Rule, statement: LiteralString) -> Sequence[Mapping[str, Any]] | None:
-        """Within a savepoint: what one rule cannot read is not the others' affair."""
+        """Within a savepoint: a rule that cannot be measured is not the others' affair."""
         try:
             async with self._connection.transaction():
                 await self._connection.execute(STATEMENT_LIMIT)
@@ -50,7 +46,9 @@ class DatabaseFigures:
                     if (await cursor.fetchone() or {})["found"] is None:
                         return []
                 return await (await self._connection.execute(statement)).fetchall()
-        except UNREADABLE as error:
+        except psycopg.Error as error:
+            if self._connection.closed:
+                raise
             observe.event(
                 "alert_not_measured", level="warning", rule=rule.name, reason=error.diag.message_primary
             )
@@ -75,65 +73,89 @@ def _storage_folder(settings: Settings) -> Path:
     return settings.project_dir / path if path else settings.state_dir / "storage"
 
 
+Totals = Mapping[tuple[str, str, str], Sequence[float]]
+
+
 class RequestFigures:
-    """Quantiles and failures of what was answered since the last look, by service, from figures that only
-    grow. A process that began anew counts from there on."""
+    """Quantiles and failures of what was answered within the last minutes, by service, from figures that only grow. A
+    process that began anew counts from there on."""
 
+    WINDOW_S: Final = 300
     LEAST_REQUESTS: Final = 20
+    MOST_LOOKS: Final = 30  # that are kept of a window
 
-    def __init__(self) -> None:
-        self._before: dict[tuple[str, ...], tuple[float, ...]] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: deque[tuple[float, Totals]] = deque()
 
     def look(self, by_process: Mapping[str, Iterable[observe.Family]]) -> Mapping[str, Values]:
-        """By rule: `request_latency_p95`, `request_latency_p99`, `request_error_rate`."""
-        grown: dict[tuple[str, str], list[float]] = {}
-        bounds: Sequence[float] = ()
-        now: dict[tuple[str, ...], tuple[float, ...]] = {}
-        for process, families in by_process.items():
-            for family in families:
-                if family.name not in ("basalt_http_request_seconds", "basalt_http_requests_total"):
-                    continue
-                bounds = family.bounds if family.kind == "histogram" else bounds
-                for sample in family.samples:
-                    key = (process, family.name, *sample.labels)
-                    figures = sample.buckets if family.kind == "histogram" else (sample.value,)
-                    now[key] = figures
-                    service = sample.labels[family.labels.index("service")]
-                    kind = "seconds" if family.kind == "histogram" else "all"
-                    self._add(grown, (service, kind), figures, self._before.get(key))
-                    if kind == "all" and sample.labels[family.labels.index("status")].startswith("5"):
-                        self._add(grown, (service, "failed"), figures, self._before.get(key))
-        self._before = now
-        return self._judge(grown, bounds)
+        """By rule: `request_latency_p95`, `request_latency_p99`, `request_error_rate`. The first look, after the worker
+        began, has nothing to compare with and measures nothing."""
+        now = self._clock()
+        totals, bounds = add_up(by_process)
+        is_first = not self._looks
+        while len(self._looks) > 1 and self._looks[1][0] <= now - self.WINDOW_S:
+            self._looks.popleft()
+        if is_first or now - self._looks[-1][0] >= self.WINDOW_S / self.MOST_LOOKS:
+            self._looks.append((now, totals))
+        return {} if is_first else self._judge(self._find_growth(totals), bounds)
 
-    def _add(
-        self,
-        grown: dict[tuple[str, str], list[float]],
-        key: tuple[str, str],
-        figures: tuple[float, ...],
-        before: tuple[float, ...] | None,
-    ) -> None:
-        if before is None or any(new < old for new, old in zip(figures, before, strict=True)):
-            before = figures if before is None else tuple(0.0 for _ in figures)
-        total = grown.setdefault(key, [0.0] * len(figures))
-        for place, (new, old) in enumerate(zip(figures, before, strict=True)):
-            total[place] += new - old
+    def _find_growth(self, totals: Totals) -> Mapping[tuple[str, str], Sequence[float]]:
+        """By service and kind, over all processes."""
+        grown: dict[tuple[str, str], list[float]] = {}
+        for key, figures in totals.items():
+            before = next((look[key] for _, look in self._looks if key in look), figures)
+            if any(new < old for new, old in zip(figures, before, strict=True)):
+                before = [0.0] * len(figures)
+            total = grown.setdefault(key[1:], [0.0] * len(figures))
+            for place, (new, old) in enumerate(zip(figures, before, strict=True)):
+                total[place] += new - old
+        return grown
 
     def _judge(
-        self, grown: Mapping[tuple[str, str], list[float]], bounds: Sequence[float]
+        self, grown: Mapping[tuple[str, str], Sequence[float]], bounds: Sequence[float]
     ) -> Mapping[str, Values]:
         p95: dict[str, float] = {}
         p99: dict[str, float] = {}
         errors: dict[str, float] = {}
         for (service, kind), figures in grown.items():
-            if sum(figures) < self.LEAST_REQUESTS or kind == "failed" or service == "realtime":
+            if sum(figures) < self.LEAST_REQUESTS:
                 continue
             if kind == "seconds":
                 p95[service] = find_quantile(0.95, figures, bounds)
                 p99[service] = find_quantile(0.99, figures, bounds)
-            else:
-                errors[service] = sum(grown.get((service, "failed"), [0.0])) / figures[0]
+            elif kind == "all":
+                errors[service] = grown.get((service, "failed"), [0.0])[0] / figures[0]
         return {"request_latency_p95": p95, "request_latency_p99": p99, "request_error_rate": errors}
+
+
+def add_up(by_process: Mapping[str, Iterable[observe.Family]]) -> tuple[Totals, Sequence[float]]:
+    """What each process has answered since it began, by process, service and kind: `seconds` in buckets, `all`,
+    `failed`; and the buckets' bounds. A socket is open for as long as its client wants: Realtime is left out."""
+    totals: dict[tuple[str, str, str], list[float]] = {}
+    bounds: Sequence[float] = ()
+
+    def add(process: str, service: str, kind: str, figures: Sequence[float]) -> None:
+        total = totals.setdefault((process, service, kind), [0.0] * len(figures))
+        for place, figure in enumerate(figures):
+            total[place] += figure
+
+    for process, families in by_process.items():
+        for family in families:
+            if family.name not in ("basalt_http_request_seconds", "basalt_http_requests_total"):
+                continue
+            for sample in family.samples:
+                labels = dict(zip(family.labels, sample.labels, strict=True))
+                if labels["service"] == "realtime":
+                    continue
+                if family.kind == "histogram":
+                    bounds = family.bounds
+                    add(process, labels["service"], "seconds", sample.buckets)
+                else:
+                    failed = sample.value if labels["status"].startswith("5") else 0.0
+                    add(process, labels["service"], "all", [sample.value])
+                    add(process, labels["service"], "failed", [failed])
+    return totals, bounds
 
 
 def find_quantile(share: float, counts: Sequence[float], bounds: Sequence[float]) -> float:

@@ -1,6 +1,8 @@
 """The rules as Prometheus reads them: `python tools/alert_rules.py > ops/prometheus/alerts.yml`, or with
 a project's own thresholds `basalt alerts rules DIR`."""
 
+from math import ceil
+
 from basalt.config import AlertSettings
 from basalt.project.alerts.rules import RULES, Rule
 from basalt.project.alerts.telling import render_value
@@ -65,8 +67,8 @@ def _render_rule(rule: Rule, settings: AlertSettings) -> str:
     )
     return f"""\
       - alert: {name}
-        expr: {_quote(f"({expression}) {sign} {threshold:g}")}
-        for: {for_s:g}s
+        expr: {_quote(f"({expression}) {sign} {threshold:.15g}")}
+        for: {ceil(for_s)}s
         labels:
           severity: {rule.severity}
         annotations:

@@ -45,10 +45,12 @@ left join public.notification_queue as q on q.id = d.queue_id
 where d.created_at > now() - interval '15 minutes'
 group by 1 having count(*) >= 20
 """
+# Of others' sessions a role outside pg_monitor is shown the name and nothing else.
 CONNECTIONS: Final[LiteralString] = """
 select '' as subject, count(*)::float8
     / (current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int) as value
-from pg_catalog.pg_stat_activity where backend_type = 'client backend'
+from pg_catalog.pg_stat_activity
+where coalesce(backend_type, 'client backend') = 'client backend' and datid is not null
 """
 SLOTS: Final[LiteralString] = """
 select s.slot_name::text as subject, pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::float8 as value

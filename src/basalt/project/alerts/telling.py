@@ -1,8 +1,8 @@
 """One message when an alert fires and one when it is well again: to operators by the notification engine, and to an
 address as a webhook. Both are rows of the transaction that changes the alert."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -15,6 +15,8 @@ from basalt.project.alerts.rules import Rule
 
 EVENT_TYPE: Final = "basalt.alert"
 WEBHOOK_TIMEOUT_MS: Final = 10_000
+MOST_APART: Final = 10  # messages of one rule in one look
+NAMED: Final = 3
 
 HAS_NOTIFY: Final = "select to_regclass('public.notification_templates') is not null as has"
 # A project may write its own; then it has these already, in a newer version.
@@ -69,6 +71,21 @@ class News:
             "runbook": f"docs/how-to/runbooks.md#{self.rule.runbook}",
             "at": self.at.isoformat(),
         }
+
+
+def bundle(news: Iterable[News]) -> Iterator[News]:
+    """Many of one rule in one look are one piece of news, with the id of the first, the worst value and some names: a
+    database that is away for a minute must not send a thousand messages."""
+    groups: dict[tuple[str, str], list[News]] = {}
+    for each in news:
+        groups.setdefault((each.rule.name, each.state), []).append(each)
+    for group in groups.values():
+        if len(group) <= MOST_APART:
+            yield from group
+            continue
+        worst = (min if group[0].rule.is_low_wrong else max)(each.value for each in group)
+        names = ", ".join(each.subject for each in group[:NAMED])
+        yield replace(group[0], subject=f"{names} and {len(group) - NAMED} more", value=worst)
 
 
 async def tell(connection: psycopg.AsyncConnection[Any], settings: Settings, news: News) -> None:

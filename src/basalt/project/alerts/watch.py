@@ -16,16 +16,17 @@ from basalt.postgres import DatabaseAccess
 from basalt.project.alerts.decision import Move, Standing, decide
 from basalt.project.alerts.measuring import DatabaseFigures, RequestFigures, Values, measure_disk
 from basalt.project.alerts.rules import RULES, Rule
-from basalt.project.alerts.telling import News, log, render_summary, tell
+from basalt.project.alerts.telling import News, bundle, log, render_summary, tell
 from basalt.waiting import wait_within
 
 LOCK_KEY: Final = 0x616C_6572_7473  # "alerts"
 CONNECT_LIMIT_S: Final = 10
 REST: Final = 10  # times as long as a look took, so that looking at millions of jobs is no burden
+LONGEST_REST_S: Final = 120  # a database that is slow for everybody is when alerts matter
 
 TAKE_LOCK: Final = "select pg_try_advisory_lock(%s) as has"
 LOAD_OPEN: Final = """
-select id, rule, subject, state, pending_since, clear_since from basalt.alerts where state <> 'resolved'
+select id, rule, subject, state, value, pending_since, clear_since from basalt.alerts where state <> 'resolved'
 """
 BEGIN: Final = """
 insert into basalt.alerts (rule, subject, severity, state, value, threshold, summary, pending_since)
@@ -75,10 +76,10 @@ class AlertWatch:
                     while connection is not None and not stopping.is_set():
                         started = time.monotonic()
                         await self.look(connection)
-                        pause_s = max(self._alerts.interval_s, REST * (time.monotonic() - started))
-                        await wait_within(stopping, pause_s)
+                        took_s = time.monotonic() - started
+                        await wait_within(stopping, choose_pause_s(self._alerts.interval_s, took_s))
             except psycopg.OperationalError as error:
-                observe.event("alerts_database_away", level="debug", reason=str(error))
+                observe.event("alerts_database_away", level="warning", reason=str(error))
             VALUE.clear()
             FIRING.clear()
             await wait_within(stopping, self._alerts.interval_s)
@@ -101,17 +102,19 @@ class AlertWatch:
         measured = await self._measure_here()
         news: list[News] = []
         async with connection.transaction():
-            rules = [rule for rule in RULES if rule.is_enabled(self._alerts)]
             figures = DatabaseFigures(connection)
-            for rule in rules:
-                if rule.statement is not None:
+            for rule in RULES:
+                if not rule.is_enabled(self._alerts):
+                    measured[rule.name] = {}  # what it was told of ends
+                elif rule.statement is not None:
                     measured[rule.name] = await figures.measure(rule)
             cursor = await connection.execute(LOAD_OPEN)
             known = {(row["rule"], row["subject"]): row for row in await cursor.fetchall()}
-            for rule in rules:
+            for rule in RULES:
                 values = measured.get(rule.name)
                 if values is not None:
                     news += await self._judge(connection, rule, values, known)
+            news = list(bundle(news))
             for each in news:
                 await tell(connection, self._settings, each)
             if self._alerts.keep_s:
@@ -131,14 +134,14 @@ class AlertWatch:
         values: Mapping[str, float],
         known: Mapping[tuple[str, str], Mapping[str, Any]],
     ) -> list[News]:
-        """A subject that is not measured any more is well."""
+        """A subject that is not measured any more is well; what it was last stands in the message."""
         threshold, for_s = rule.configured(self._alerts)
         now = self._now()
         news: list[News] = []
         subjects = {*values, *(subject for name, subject in known if name == rule.name)}
         for subject in sorted(subjects):
             row = known.get((rule.name, subject))
-            value = values.get(subject, 0.0)
+            value = values.get(subject, row["value"] if row else 0.0)
             standing = Standing(row["state"], row["pending_since"], row["clear_since"]) if row else None
             is_wrong = subject in values and rule.is_wrong(value, threshold)
             facts: dict[str, Any] = {
@@ -184,3 +187,11 @@ class AlertWatch:
         )
         for row in await cursor.fetchall():
             FIRING.set(row["count"], row["rule"], row["severity"])
+
+
+def choose_pause_s(interval_s: float, took_s: float) -> float:
+    """
+    >>> choose_pause_s(20, 0.1), choose_pause_s(20, 5), choose_pause_s(20, 100), choose_pause_s(600, 100)
+    (20, 50, 120, 600)
+    """
+    return max(interval_s, min(REST * took_s, LONGEST_REST_S))

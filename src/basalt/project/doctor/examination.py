@@ -1,7 +1,8 @@
-"""Runs the checks that were asked for, over settings and, where it can be reached, the database."""
+"""Runs the checks that were asked for, over settings and, where it can be reached, the database. What becomes of one is
+not the others' affair."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
@@ -19,8 +20,10 @@ from basalt.postgres import (
 )
 from basalt.project.doctor.configuration import CONFIG_CHECKS
 from basalt.project.doctor.engine_room import ENGINE_CHECKS
+from basalt.project.doctor.exposure import EXPOSURE_CHECKS
 from basalt.project.doctor.machine import DISK_CHECK, judge_clock, measure_skew_s
 from basalt.project.doctor.replication import REPLICATION_CHECKS
+from basalt.project.doctor.secrets import SECRET_CHECKS
 from basalt.project.doctor.server import SERVER_CHECKS
 from basalt.project.doctor.sessions import SESSION_CHECKS
 from basalt.project.doctor.setting_check import SettingCheck, check_settings
@@ -31,7 +34,7 @@ CLOCK_WHY: Final = (
     "Tokens count as expired or not yet valid, and schedules run at other times than the log says."
 )
 
-SETTING_CHECKS: Final[Sequence[SettingCheck]] = (*CONFIG_CHECKS, DISK_CHECK)
+SETTING_CHECKS: Final[Sequence[SettingCheck]] = (*SECRET_CHECKS, *EXPOSURE_CHECKS, *CONFIG_CHECKS, DISK_CHECK)
 DATABASE_CHECKS: Final[Sequence[SqlCheck]] = (
     *SESSION_CHECKS,
     *REPLICATION_CHECKS,
@@ -41,10 +44,7 @@ DATABASE_CHECKS: Final[Sequence[SqlCheck]] = (
     *USAGE_CHECKS,
 )
 
-MAY_SEE: Final = """
-select pg_has_role(current_user, 'pg_read_all_stats', 'usage') as statistics,
-    (select rolsuper or rolbypassrls from pg_catalog.pg_roles where rolname = current_user) as rows
-"""
+MAY_SEE: Final = "select pg_has_role(current_user, 'pg_read_all_stats', 'usage')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,36 +86,60 @@ def examine(
     settings: Settings, access: DatabaseAccess | None, *, only: Collection[str] = (), why_without: str = ""
 ) -> Examination:
     """`only` are names of checks or of their groups; none is all. Without `access` the settings alone are looked at,
-    and
-    `why_without` says why. Nothing is changed. Raises BasaltError for a name that is none."""
+    and `why_without` says why. Nothing is changed. Raises BasaltError for a name that is none."""
     wanted = _choose(only)
-    findings: list[Finding] = []
-    looked: list[str] = []
-    unseen: list[Unseen] = []
+    seen = _Seen()
     for setting_check in SETTING_CHECKS:
         if setting_check.name in wanted:
-            findings += check_settings(settings, setting_check)
-            looked.append(setting_check.name)
+            _look_at_settings(settings, setting_check, seen)
     checks = [check for check in DATABASE_CHECKS if check.name in wanted]
-    if checks or CLOCK in wanted:
-        if access is None:
-            unseen.append(Unseen("the database", why_without))
-        else:
-            try:
-                with _connect(access) as connection:
-                    unseen += _find_hidden(connection)
-                    if CLOCK in wanted:
-                        findings += _check_clock(connection)
-                        looked.append(CLOCK)
-                    for run in run_checks(connection, checks, schemas=settings.basalt.rest.db_schemas):
-                        findings += run.findings
-                        if run.unseen:
-                            unseen.append(Unseen(run.check.name, run.unseen))
-                        else:
-                            looked.append(run.check.name)
-            except psycopg.OperationalError as error:
-                findings.append(_away(access, error))
-    return Examination(findings=worst(findings), looked=looked, unseen=unseen)
+    if (checks or CLOCK in wanted) and access is None:
+        seen.unseen.append(Unseen("the database", why_without))
+    elif access is not None and (checks or CLOCK in wanted):
+        try:
+            _look_at_database(settings, access, checks, seen, has_clock=CLOCK in wanted)
+        except psycopg.OperationalError as error:
+            seen.findings.append(_away(access, error))
+            if names := [check.name for check in checks if check.name not in seen.told]:
+                seen.unseen.append(Unseen(", ".join(names), "the database was away"))
+    return Examination(findings=worst(seen.findings), looked=seen.looked, unseen=seen.unseen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    findings: list[Finding] = field(default_factory=list)
+    looked: list[str] = field(default_factory=list)
+    unseen: list[Unseen] = field(default_factory=list)
+
+    @property
+    def told(self) -> set[str]:
+        return {*self.looked, *(each.what for each in self.unseen)}
+
+
+def _look_at_settings(settings: Settings, check: SettingCheck, seen: _Seen) -> None:
+    try:
+        seen.findings.extend(check_settings(settings, check))
+    except (OSError, ValueError) as error:  # a file that may not be read, an address that is none
+        seen.unseen.append(Unseen(check.name, str(error)))
+    else:
+        seen.looked.append(check.name)
+
+
+def _look_at_database(
+    settings: Settings, access: DatabaseAccess, checks: Sequence[SqlCheck], seen: _Seen, *, has_clock: bool
+) -> None:
+    """Raises psycopg.OperationalError when it cannot be reached, or not any more."""
+    with _connect(access) as connection:
+        seen.unseen.extend(_find_hidden(connection))
+        if has_clock:
+            seen.findings.extend(_check_clock(connection))
+            seen.looked.append(CLOCK)
+        for run in run_checks(connection, checks, schemas=settings.basalt.rest.db_schemas):
+            seen.findings.extend(run.findings)
+            if run.unseen:
+                seen.unseen.append(Unseen(run.check.name, run.unseen))
+            else:
+                seen.looked.append(run.check.name)
 
 
 def _choose(only: Collection[str]) -> set[str]:
@@ -143,14 +167,10 @@ def _connect(access: DatabaseAccess) -> psycopg.Connection[Any]:
 
 def _find_hidden(connection: psycopg.Connection[Any]) -> Iterator[Unseen]:
     """What a role without a superuser's rights is not shown, and is not told that it is not."""
-    row = connection.execute(MAY_SEE).fetchone()
-    assert row is not None
     role = connection.info.user
-    if not row[0]:
-        yield Unseen(
-            "what sessions of other roles do",
-            f"role {role} is not in pg_monitor: grant pg_monitor to {role};",
-        )
+    if connection.execute(MAY_SEE).fetchone() != (True,):
+        grant = f'grant pg_monitor to "{role}";'
+        yield Unseen("what sessions of other roles do", f"role {role} is not in pg_monitor: {grant}")
 
 
 def _check_clock(connection: psycopg.Connection[Any]) -> Iterator[Finding]:

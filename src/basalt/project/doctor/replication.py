@@ -7,8 +7,8 @@ from basalt.postgres import SqlCheck
 
 SLOTS: Final[LiteralString] = """
 with slots as (
-    select s.*, pg_wal_lsn_diff(
-        case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end, s.restart_lsn)
+    select s.*, coalesce(pg_wal_lsn_diff(
+        case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end, s.restart_lsn), 0)
             as kept
     from pg_catalog.pg_replication_slots as s
 )
@@ -18,7 +18,8 @@ select s.slot_name::text as subject,
             s.wal_status)
         when s.active then format('lags %%s behind', pg_size_pretty(s.kept))
         else format('is inactive and keeps %%s of write-ahead log', pg_size_pretty(s.kept)) end as what,
-    case when s.active then '-- see why its reader is slow: select * from pg_stat_replication'
+    case when s.active then 'see why its reader is slow: select * from pg_stat_replication;'
+        when s.slot_name = 'basalt_backup' then 'start a worker, which archives: `basalt worker DIR`'
         else format('select pg_drop_replication_slot(%%L);  -- if nobody is to come back for it', s.slot_name) end
             as remedy,
     case
@@ -28,7 +29,7 @@ select s.slot_name::text as subject,
 from slots as s
 where not s.temporary and (not s.active or s.kept > 64 * 1024 ^ 2)
     or s.temporary and s.kept > 512 * 1024 ^ 2
-order by s.kept desc nulls last
+order by s.kept desc
 """
 
 SLOT_COUNT: Final[LiteralString] = """
@@ -54,7 +55,7 @@ select 'archive_command' as subject,
     format('has failed %%s times, last at %%s for %%s; %%s was archived last', a.failed_count,
         to_char(a.last_failed_time at time zone 'utc', 'YYYY-MM-DD HH24:MI"Z"'), a.last_failed_wal,
         coalesce(a.last_archived_wal, 'nothing')) as what,
-    '-- read the reason in PostgreSQL''s log; the log is kept until it succeeds' as remedy
+    'read the reason in PostgreSQL''s log; write-ahead log is kept until it succeeds' as remedy
 from pg_catalog.pg_stat_archiver as a
 where current_setting('archive_mode') <> 'off' and a.last_failed_time > coalesce(a.last_archived_time, '-infinity')
 """

@@ -82,7 +82,7 @@ DAMAGE: Final[LiteralString] = """
 select d.datname as subject,
     format('has %%s pages whose checksum was wrong, last seen %%s', d.checksum_failures, d.checksum_last_failure)
         as what,
-    '-- restore from a backup; the disk or memory of this machine is not sound' as remedy
+    'restore from a backup; the disk or memory of this machine is not sound' as remedy
 from pg_catalog.pg_stat_database as d where d.checksum_failures > 0
 """
 

@@ -1,16 +1,26 @@
-"""Who is connected, for how long a transaction has been open, and who waits for whom."""
+"""Who is connected, for how long a transaction has been open, and who waits for whom.
+
+Statements are shown without the texts in them: `alter role … password '…'` is one.
+"""
 
 from collections.abc import Sequence
 from typing import Final, LiteralString
 
 from basalt.postgres import SqlCheck
 
+# A text ends with its quote, or where the statement was cut off.
+QUERY: Final[LiteralString] = (
+    "left(regexp_replace(regexp_replace(a.query, '\\s+', ' ', 'g'), $re$'[^']*('|$)$re$, $re$'…'$re$, 'g'), 80)"
+)
+
+# Of others' sessions a role outside pg_monitor is shown the name and nothing else.
 CONNECTIONS: Final[LiteralString] = """
 with held as (
     select coalesce(a.usename, '') || '/' || coalesce(nullif(a.application_name, ''), '(no name)') || ' '
             || coalesce(a.state, '(hidden)') as holder, count(*) as count
     from pg_catalog.pg_stat_activity as a
-    where a.backend_type = 'client backend' and a.pid <> pg_backend_pid()
+    where coalesce(a.backend_type, 'client backend') = 'client backend' and a.datid is not null
+        and a.pid <> pg_backend_pid()
     group by 1
 ),
 total as (
@@ -43,7 +53,7 @@ IDLE_IN_TRANSACTION: Final[LiteralString] = """
 select format('pid %%s', a.pid) as subject,
     format('%%s/%%s has been idle in a transaction for %%s; last statement: %%s', a.usename,
         coalesce(nullif(a.application_name, ''), '(no name)'), date_trunc('second', now() - a.state_change),
-        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 80)) as what,
+        %(query)s) as what,
     format('select pg_terminate_backend(%%s);  -- alter role %%I set idle_in_transaction_session_timeout = ''60s'';',
         a.pid, a.usename) as remedy,
     case when a.state_change < now() - interval '30 minutes' then 'error' else 'warning' end as severity
@@ -57,7 +67,7 @@ LONG_TRANSACTIONS: Final[LiteralString] = """
 select format('pid %%s', a.pid) as subject,
     format('%%s/%%s has had a transaction open for %%s: %%s', a.usename,
         coalesce(nullif(a.application_name, ''), '(no name)'), date_trunc('second', now() - a.xact_start),
-        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 80)) as what,
+        %(query)s) as what,
     format('select pg_cancel_backend(%%s);', a.pid) as remedy,
     case when a.xact_start < now() - interval '6 hours' then 'error' else 'warning' end as severity
 from pg_catalog.pg_stat_activity as a
@@ -77,22 +87,33 @@ where p.prepared < now() - interval '5 minutes'
 order by p.prepared
 """
 
+# `pg_blocking_pids` stops the whole lock manager for a moment: it is asked of the longest waits alone. A session that
+# is idle in a transaction has nothing to cancel.
 BLOCKED: Final[LiteralString] = """
-select format('pid %%s', w.pid) as subject,
-    format('%%s/%%s has waited %%s for %%s of pid %%s (%%s/%%s, %%s): %%s', w.usename,
-        coalesce(nullif(w.application_name, ''), '(no name)'), date_trunc('second', now() - w.state_change),
-        coalesce((select l.mode || ' on ' || coalesce(l.relation::regclass::text, l.locktype)
-            from pg_catalog.pg_locks as l where l.pid = w.pid and not l.granted limit 1), 'a lock'),
-        b.pid, b.usename, coalesce(nullif(b.application_name, ''), '(no name)'), b.state,
-        left(regexp_replace(w.query, '\\s+', ' ', 'g'), 80)) as what,
-    format('select pg_cancel_backend(%%s);  -- the blocker, which does: %%s', b.pid,
-        left(regexp_replace(b.query, '\\s+', ' ', 'g'), 80)) as remedy,
-    case when w.state_change < now() - interval '1 minute' then 'error' else 'warning' end as severity
-from pg_catalog.pg_stat_activity as w
-cross join unnest(pg_blocking_pids(w.pid)) as blocker
+with waits as materialized (
+    select l.pid, coalesce(l.waitstart, now()) as since,
+        l.mode || ' on '
+            || coalesce(case when l.database = d.oid then l.relation::regclass::text end, l.locktype) as lock
+    from pg_catalog.pg_locks as l
+    join pg_catalog.pg_database as d on d.datname = current_database()
+    where not l.granted
+    order by 2
+    limit 20
+)
+select format('pid %%s', a.pid) as subject,
+    format('%%s/%%s has waited %%s for %%s of pid %%s (%%s/%%s, %%s): %%s', a.usename,
+        coalesce(nullif(a.application_name, ''), '(no name)'), date_trunc('second', clock_timestamp() - w.since),
+        w.lock, b.pid, b.usename, coalesce(nullif(b.application_name, ''), '(no name)'), b.state,
+        %(query)s) as what,
+    format(case when b.state like 'idle%%' then 'select pg_terminate_backend(%%s);'
+        else 'select pg_cancel_backend(%%s);' end, b.pid) as remedy,
+    case when w.since < now() - interval '1 minute' then 'error' else 'warning' end as severity
+from waits as w
+join pg_catalog.pg_stat_activity as a on a.pid = w.pid
+cross join unnest(pg_blocking_pids(a.pid)) as blocker
 join pg_catalog.pg_stat_activity as b on b.pid = blocker
-where w.wait_event_type = 'Lock' and w.state_change < now() - interval '1 second'
-order by w.state_change
+where w.since < clock_timestamp() - interval '1 second'
+order by w.since
 limit 50
 """
 
@@ -119,7 +140,7 @@ SESSION_CHECKS: Final[Sequence[SqlCheck]] = (
         severity="warning",
         title="Transactions that were left open",
         why="It keeps its locks, and no row that was deleted since can be cleared away in any table.",
-        statement=IDLE_IN_TRANSACTION,
+        statement=IDLE_IN_TRANSACTION.replace("%(query)s", QUERY),
     ),
     SqlCheck(
         name="long_transaction",
@@ -127,7 +148,7 @@ SESSION_CHECKS: Final[Sequence[SqlCheck]] = (
         severity="warning",
         title="Transactions that take long",
         why="No row that was deleted since it began can be cleared away; tables and indexes swell.",
-        statement=LONG_TRANSACTIONS,
+        statement=LONG_TRANSACTIONS.replace("%(query)s", QUERY),
     ),
     SqlCheck(
         name="prepared_transaction",
@@ -143,6 +164,6 @@ SESSION_CHECKS: Final[Sequence[SqlCheck]] = (
         severity="warning",
         title="Sessions that wait for a lock",
         why="Whoever comes after them waits too; requests run into their time limits.",
-        statement=BLOCKED,
+        statement=BLOCKED.replace("%(query)s", QUERY),
     ),
 )

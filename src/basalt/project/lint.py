@@ -1,0 +1,126 @@
+"""`basalt lint`: what the migrations of a project made that is unsafe or slow, and the SQL that mends it."""
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from basalt.config import Settings
+from basalt.errors import BasaltError
+from basalt.postgres import (
+    RANK,
+    SCHEMA_CHECKS,
+    UNUSED_INDEX,
+    DatabaseAccess,
+    Finding,
+    PrivateCluster,
+    Severity,
+    apply_bootstrap,
+    list_wanted_extensions,
+    run_checks,
+    worst,
+)
+from basalt.project.migration import Tell, migrate
+
+CONNECT_LIMIT_S: Final = 10
+LIST_SCHEMAS: Final = "select nspname from pg_catalog.pg_namespace"
+
+MENDS_HEAD: Final = """\
+-- What `basalt lint` proposes. Read it before it runs: some of it takes rights away, and making an index locks writes.
+-- psql --set ON_ERROR_STOP=1 --file THIS_FILE "$DATABASE_URL"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintReport:
+    """`looked` is how many checks could look; `unseen` are those that could not, and why."""
+
+    looked: int
+    findings: Sequence[Finding]
+    unseen: Sequence[tuple[str, str]]
+
+    @property
+    def has_errors(self) -> bool:
+        return bool(self.unseen) or any(finding.severity == "error" for finding in self.findings)
+
+
+def lint_database(
+    conninfo: str, *, api_schemas: Sequence[str], level: Severity = "info", only: Collection[str] = ()
+) -> LintReport:
+    """`api_schemas` are those that REST serves; `only` are schemas whose findings are wanted, none is all; `level` is
+    the least severity. Changes nothing. Raises BasaltError where the database does not answer or has no such schema."""
+    findings: list[Finding] = []
+    unseen: list[tuple[str, str]] = []
+    looked = 0
+    try:
+        with psycopg.connect(
+            conninfo, autocommit=True, application_name="basalt/lint", connect_timeout=CONNECT_LIMIT_S
+        ) as connection:
+            known = {row[0] for row in connection.execute(LIST_SCHEMAS)}
+            if unknown := set(only) - known:
+                raise BasaltError("schema_unknown", 400, f"There is no schema {', '.join(sorted(unknown))}.")
+            for run in run_checks(connection, [*SCHEMA_CHECKS, UNUSED_INDEX], schemas=api_schemas):
+                findings += run.findings
+                looked += not run.unseen
+                unseen += [(run.check.name, run.unseen)] if run.unseen else []
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise BasaltError("database_away", 503, f"The database does not answer: {reason}") from error
+    except psycopg.ProgrammingError as error:  # its message has the password
+        raise BasaltError("database_url_invalid", 400, "The database URL cannot be read.") from error
+    wanted = [
+        finding
+        for finding in findings
+        if RANK[finding.severity] <= RANK[level] and (not only or finding.schema in only)
+    ]
+    return LintReport(findings=worst(wanted), unseen=unseen, looked=looked)
+
+
+def render_mends(findings: Sequence[Finding]) -> str:
+    """One SQL script of all remedies, each once. Extensions move last: expressions name their routines by the schema
+    that they were in."""
+    parts = [MENDS_HEAD]
+    told: set[str] = set()
+    for finding in sorted(findings, key=lambda each: each.check == "extension_in_public"):
+        # A name may hold a line's end, after which a comment would be a statement.
+        sentence = " ".join(f"{finding.check}: {finding.subject} {finding.what}".split())
+        mend = "-- That is for a person to decide." if not finding.remedy else finding.remedy
+        parts.append(f"\n-- {finding.severity} {sentence}\n" + ("" if mend in told else f"{mend}\n"))
+        told.add(finding.remedy)
+    return "".join(parts)
+
+
+@contextmanager
+def throwaway_database(settings: Settings, *, on_progress: Tell | None = None) -> Iterator[DatabaseAccess]:
+    """A private cluster of its own with the project's migrations in it, without seeds and buckets; nothing of it stays.
+    Raises MigrationError, ClusterError."""
+    folder = Path(tempfile.mkdtemp(prefix="basalt-throwaway-"))
+    folder.chmod(0o711)  # PostgreSQL's own user passes through
+    state_dir = folder / "state"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    wanted = list_wanted_extensions(settings.supabase_dir)
+    cluster = PrivateCluster(state_dir, port=port, fsync=False, wanted_extensions=wanted)
+    place = replace(
+        settings,
+        state_dir=state_dir,
+        db=replace(settings.db, url=None, port=port, seed=replace(settings.db.seed, enabled=False)),
+        storage=replace(settings.storage, buckets={}),
+    )
+    try:
+        access = cluster.ensure()
+        apply_bootstrap(access)
+        migrate(access, place, on_progress=on_progress)
+        yield access
+    finally:
+        cluster.stop()
+        home = cluster.home
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
