@@ -140,6 +140,21 @@ async def test_delete_tells_how_many_values_there_were(cache: Cache, key: str) -
     assert await cache.fetch(key) is None
 
 
+@pytest.mark.req("P14")
+async def test_nobody_waits_for_ever_behind_others(cache: Cache, key: str) -> None:
+    """Some pools of connections give them to whoever asks, not to whoever waits."""
+    await cache.store(key, 1, ttl_s=60)
+    turns: list[int] = []
+
+    async def ask(number: int) -> None:
+        for _ in range(10):
+            assert await cache.fetch(key) == 1
+            turns.append(number)
+
+    await asyncio.gather(*map(ask, range(64)))
+    assert set(turns[:320]) == set(range(64))  # in the first half everybody had a turn
+
+
 # Computing what is missing
 
 
