@@ -174,12 +174,16 @@ def _actor() -> str:
 
 
 def _json(text: str) -> Any:
+    """Anything but null, which the commands would take for nothing given."""
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as exc:
         raise BasaltError(
             "flag_invalid", 400, f"{text} is not JSON: {exc}", hint="A text has quotes: '\"blue\"'"
         ) from exc
+    if value is None:
+        raise BasaltError("flag_invalid", 400, "null is no value of a flag, and no claim")
+    return value
 
 
 def _variant(text: str) -> dict[str, Any]:
