@@ -1,6 +1,8 @@
 """Flags in the memory of a process, and the OpenFeature SDK over them."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 
 import psycopg
@@ -10,8 +12,10 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
+from basalt import observe
 from basalt.errors import BasaltError
 from basalt.flags import BasaltProvider, FlagBook, FlagCaller
+from basalt.flags import book as book_module
 from basalt.postgres import DatabaseAccess
 from tests.bus.brokers import Postgres
 
@@ -78,6 +82,57 @@ async def test_while_the_database_is_away_flags_stay_and_changes_are_found_after
     await other.close()
 
 
+async def test_a_book_that_cannot_be_read_is_told_of_and_read_again(
+    database: DatabaseAccess, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever went wrong: a process that follows no more would never see a switch."""
+    with psycopg.connect(database.conninfo("supabase_admin"), autocommit=True) as connection:
+        connection.execute("insert into flags.flags (name, enabled) values ('kept', true)")
+        book = FlagBook(database.conninfo("authenticator"))
+        await book.ensure_loaded()
+        row = connection.execute("select pg_get_functiondef('flags.definitions'::regproc)").fetchone()
+        assert row is not None
+        connection.execute(
+            "create or replace function flags.definitions() returns jsonb language sql as $$ select '[]'::jsonb $$"
+        )
+        connection.execute("update flags.flags set description = 'told'")
+
+        def is_told() -> bool:
+            observe.flush()
+            return "flags_listener_lost" in capfd.readouterr().err
+
+        await until(is_told, 5)
+        assert is_on(book, "kept") is True
+        connection.execute(row[0])
+        connection.execute("update flags.flags set enabled = false")
+        await until(lambda: is_on(book, "kept") is False, 5)
+    await book.close()
+
+
+@pytest.mark.long
+async def test_a_connection_that_is_dead_without_a_word_is_replaced(
+    database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a firewall forgets it: nothing is sent back, and nothing ends."""
+    monkeypatch.setattr(book_module, "LOOK_AGAIN_S", 0.2)
+    monkeypatch.setattr(book_module, "ANSWER_LIMIT_S", 0.3)
+    with psycopg.connect(database.conninfo("supabase_admin"), autocommit=True) as connection:
+        connection.execute("insert into flags.flags (name, enabled) values ('kept', true)")
+        book = FlagBook(database.conninfo("authenticator"))
+        await book.ensure_loaded()
+        [[pid]] = connection.execute(
+            "select pid from pg_stat_activity "
+            "where application_name = 'basalt/flags' and datname = current_database()"
+        ).fetchall()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            connection.execute("update flags.flags set enabled = false")
+            await until(lambda: is_on(book, "kept") is False, 20)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    await book.close()
+
+
 async def test_open_feature_resolves_values_of_every_type(
     admin: psycopg.Connection, book: FlagBook, flag: str
 ) -> None:
@@ -86,6 +141,7 @@ async def test_open_feature_resolves_values_of_every_type(
         "text": ('"a"', '"b"'),
         "int": ("0", "7"),
         "real": ("0.5", "2.5"),
+        "whole": ("0", "2"),
         "json": ("{}", '{"a": [1]}'),
     }
     for kind, (off, on) in values.items():
@@ -100,6 +156,7 @@ async def test_open_feature_resolves_values_of_every_type(
     assert client.get_string_value(f"{flag}_text", "x") == "b"
     assert client.get_integer_value(f"{flag}_int", 1) == 7
     assert client.get_float_value(f"{flag}_real", 1.0) == 2.5
+    assert repr(client.get_float_value(f"{flag}_whole", 1.0)) == "2.0"
     assert client.get_object_value(f"{flag}_json", {}) == {"a": [1]}
     details = client.get_string_details(f"{flag}_text", "x")
     assert (details.variant, details.reason, details.error_code) == ("given", Reason.STATIC, None)

@@ -1,5 +1,7 @@
-"""What the database decides and what Python decides is the same, for any flag and any caller."""
+"""What the database decides, what Python decides and what the OpenFeature SDK gives is the same, for any flag and any
+caller."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -7,8 +9,10 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
+from openfeature import api
+from openfeature.evaluation_context import EvaluationContext
 
-from basalt.flags import FlagCaller, bucket, decide
+from basalt.flags import BasaltProvider, Flag, FlagBook, FlagCaller, bucket, decide
 from basalt.flags.definitions import read_definitions
 from tests.flags.conftest import value_of
 
@@ -56,6 +60,7 @@ def test_sql_and_python_decide_alike(admin: psycopg.Connection) -> None:
                 admin.execute("insert into flags.rules values (%s, %s, %s, %s, %s)", rule)
         now = value_of(admin, "select now()")
         definitions = read_definitions(value_of(admin, "select flags.definitions()"))
+        api.set_provider(BasaltProvider(Loaded(definitions)), "same")
         reasons = set()
         for number in range(CALLERS):
             user, claims = random.choice([*users, None]), some_claims(random)
@@ -71,8 +76,30 @@ def test_sql_and_python_decide_alike(admin: psycopg.Connection) -> None:
                     claims,
                     number,
                 )
+                assert by_open_feature(definitions[name], caller) == (value, variant, reason)
                 reasons.add(reason)
     assert reasons == {"DISABLED", "TARGETING_MATCH", "STATIC", "SPLIT"}
+
+
+def by_open_feature(flag: Flag, caller: FlagCaller) -> tuple[Any, str | None, Any]:
+    """What the SDK's client gives for a flag of whatever type it is."""
+    client = api.get_client(domain="same")
+    ask: Any = {
+        bool: client.get_boolean_details,
+        str: client.get_string_details,
+        int: client.get_float_details,
+        dict: client.get_object_details,
+    }[type(flag.off_value)]
+    details = ask(flag.name, None, EvaluationContext(caller.user_id, dict(caller.claims)))
+    return details.value, details.variant, details.reason
+
+
+class Loaded(FlagBook):
+    """Of the transaction of a test, which nobody else sees."""
+
+    def __init__(self, flags: Mapping[str, Flag]) -> None:
+        super().__init__("")
+        self._flags = flags
 
 
 def cohorts(random: Random, users: list[str]) -> list[tuple[str, list[str], str | None]]:
@@ -116,8 +143,10 @@ def a_flag(random: Random, name: str) -> dict[str, Any]:
         "rollout": percentage(random),
         "off_value": orjson.dumps(off).decode(),
         "variants": orjson.dumps(variants).decode(),
-        "starts_at": random.choice([None, None, None, now - timedelta(days=1), now + timedelta(days=1)]),
-        "ends_at": random.choice([None, None, None, now + timedelta(days=2)]),
+        "starts_at": random.choice(
+            [None, None, None, now - timedelta(days=1), now + timedelta(days=1), "-infinity"]
+        ),
+        "ends_at": random.choice([None, None, None, now + timedelta(days=2), "infinity", "12026-01-01"]),
     }
 
 

@@ -181,6 +181,8 @@ async def test_a_header_of_any_length_is_counted_by(serve: Serve) -> None:
     [
         (({"email": "Ada@Example.com"}, {"email": " ada@example.com "}), {"email": "bob@example.com"}),
         (({"phone": "+65 9123-4567"}, {"phone": "6591234567"}), {"phone": "+6590000000"}),
+        (({"phone": "+65 9123 4567"}, {"phone": "+６５９１２٣٤567"}), {"phone": "+6590000000"}),
+        (({"phone": "+65 9123 FLOW"}, {"phone": "+65 9123 elmw"}), {"phone": "+6590000000"}),
         # A second number beside the first one is no way around.
         (({"email": "ada@example.com"}, {"email": "ada@example.com", "phone": "1"}), {"phone": "2"}),
     ],

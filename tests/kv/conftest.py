@@ -9,9 +9,10 @@ import pytest
 
 from basalt.kv import Cache
 from basalt.postgres import DatabaseAccess
-from tests.bus.brokers import has_server, running_server
+from tests.bus.brokers import Postgres, has_server, running_server
 from tests.conftest import CloneDatabase
 from tests.kv.engines import CacheServer
+from tests.kv.rates import RateServer
 
 numbers = count(1)
 
@@ -34,6 +35,27 @@ def cache_server(
         else:
             server = stack.enter_context(running_server("redis", tmp_path_factory.mktemp("redis")))
             yield CacheServer({"engine": "redis", "url": server.url}, access, server)
+
+
+@pytest.fixture(scope="module", params=["memory", "postgres", "redis"])
+def rate_server(
+    request: pytest.FixtureRequest,
+    template: DatabaseAccess,
+    cluster_access: DatabaseAccess,
+    clone_database: CloneDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RateServer]:
+    with ExitStack() as stack:
+        access = stack.enter_context(clone_database(template.dbname))
+        if request.param == "memory":
+            yield RateServer("memory", access)
+        elif request.param == "postgres":
+            yield RateServer("postgres", access, Postgres(access, cluster_access))
+        elif not has_server("redis"):
+            pytest.skip("redis-server is not installed (tools/install-test-brokers)")
+        else:
+            server = stack.enter_context(running_server("redis", tmp_path_factory.mktemp("redis")))
+            yield RateServer("redis", access, server)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 
 from basalt.config import CacheSettings
 from basalt.errors import BasaltError
@@ -138,6 +139,21 @@ async def test_delete_tells_how_many_values_there_were(cache: Cache, key: str) -
     assert await cache.delete(key, key + "b", key + "c") == 2
     assert await cache.delete() == 0
     assert await cache.fetch(key) is None
+
+
+@pytest.mark.req("P14")
+async def test_nobody_waits_for_ever_behind_others(cache: Cache, key: str) -> None:
+    """Some pools of connections give them to whoever asks, not to whoever waits."""
+    await cache.store(key, 1, ttl_s=60)
+    turns: list[int] = []
+
+    async def ask(number: int) -> None:
+        for _ in range(10):
+            assert await cache.fetch(key) == 1
+            turns.append(number)
+
+    await asyncio.gather(*map(ask, range(64)))
+    assert set(turns[:320]) == set(range(64))  # in the first half everybody had a turn
 
 
 # Computing what is missing
@@ -460,6 +476,28 @@ async def test_an_engine_that_is_away_is_an_error_of_503_and_comes_back(
         return not await is_away()
 
     await wait_until(is_back, 15)
+    await cache.close()
+
+
+@pytest.mark.req("P14")
+async def test_a_server_that_hangs_costs_nobody_more_than_the_limit(
+    cache_server: CacheServer, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those for whom there is no connection left."""
+    if cache_server.redis is None:
+        pytest.skip("lanes have a limit of their own")
+    monkeypatch.setattr("basalt.kv.redis.ANSWER_LIMIT_S", 0.5)
+    cache = await cache_server.open()
+    await cache.store(key, 1, ttl_s=60)
+    with redis.Redis.from_url(cache_server.redis.url) as client:
+        client.client_pause(60_000, all=False)  # writes; all would pause the end of it too
+        began = asyncio.get_running_loop().time()
+        codes = await asyncio.gather(*(code_of(cache.store(key, n, ttl_s=60)) for n in range(100)))
+        assert set(codes) == {"cache_unavailable"}
+        assert asyncio.get_running_loop().time() - began < 3
+        client.client_unpause()
+    await cache.store(key, 2, ttl_s=60)
+    assert await cache.fetch(key) == 2
     await cache.close()
 
 

@@ -12,18 +12,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from basalt.auth.addresses import phone_digits
     from basalt.auth.bloom import build_bloom_file
     from basalt.auth.delivery import check_message_settings
     from basalt.auth.errors import AuthError
     from basalt.auth.service import AuthService
 
-__all__ = ["AuthError", "AuthService", "build_bloom_file", "check_message_settings"]
+__all__ = ["AuthError", "AuthService", "build_bloom_file", "check_message_settings", "phone_digits"]
 
 _MODULES = {
     "AuthError": "basalt.auth.errors",
     "AuthService": "basalt.auth.service",
     "build_bloom_file": "basalt.auth.bloom",
     "check_message_settings": "basalt.auth.delivery",
+    "phone_digits": "basalt.auth.addresses",
 }
 
 

@@ -67,16 +67,18 @@ def set_(
     ends: Annotated[datetime | None, typer.Option(help="When it ends, in UTC.")] = None,
 ) -> None:
     """Make a flag, which is off, or change what is given of one."""
-    changes = {
-        "description": description,
-        "off_value": None if off is None else _json(off),
-        "variants": [_variant(text) for text in variant] if variant else None,
-        "is_public": public,
-        "starts_at": starts and starts.replace(tzinfo=UTC),
-        "ends_at": ends and ends.replace(tzinfo=UTC),
-    }
     with open_database(load_project(project)) as access:
-        ensure_flag(access, name, actor=_actor(), **changes)
+        ensure_flag(
+            access,
+            name,
+            actor=_actor(),
+            description=description,
+            off_value=None if off is None else _json(off),
+            variants=[_variant(text) for text in variant] if variant else None,
+            is_public=public,
+            starts_at=starts and starts.replace(tzinfo=UTC),
+            ends_at=ends and ends.replace(tzinfo=UTC),
+        )
     typer.echo(f"{name} is set.")
 
 
@@ -172,12 +174,16 @@ def _actor() -> str:
 
 
 def _json(text: str) -> Any:
+    """Anything but null, which the commands would take for nothing given."""
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as exc:
         raise BasaltError(
             "flag_invalid", 400, f"{text} is not JSON: {exc}", hint="A text has quotes: '\"blue\"'"
         ) from exc
+    if value is None:
+        raise BasaltError("flag_invalid", 400, "null is no value of a flag, and no claim")
+    return value
 
 
 def _variant(text: str) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from basalt.flags.definitions import read_definitions
 from basalt.flags.evaluation import Decision, Flag, FlagCaller, decide
 
 CONNECT_LIMIT_S = 10
+ANSWER_LIMIT_S = 10.0
 BACK_OFF_S = 1.0
 SETTLE_S = 0.02  # several changes at once are one
-# A connection that is silent may be dead: what was missed is found by then.
+# A connection that is silent may be dead: what was missed is found by then, or ANSWER_LIMIT_S later by a new one.
 LOOK_AGAIN_S = 60.0
 
 BECOME = "set role service_role"
@@ -73,22 +74,26 @@ class FlagBook:
             self._task = None
 
     async def _follow(self, connection: "psycopg.AsyncConnection[dict[str, object]]") -> None:
-        """Loads after each notification and each gap in listening."""
+        """Loads after each notification and each gap in listening, until cancelled: without it no switch would be seen
+        any more."""
         while True:
             try:
                 async with connection:
                     while True:
                         await _hear(connection)
-                        await self._load(connection)
-            except (psycopg.Error, OSError) as error:
-                observe.event("flags_listener_lost", level="warning", reason=str(error).strip())
-            connection = await self._connect_again()
+                        async with asyncio.timeout(ANSWER_LIMIT_S):
+                            await self._load(connection)
+            except Exception as error:
+                reported = _report(error, None)
+            connection = await self._connect_again(reported)
 
-    async def _connect_again(self) -> "psycopg.AsyncConnection[dict[str, object]]":
+    async def _connect_again(self, reported: str) -> "psycopg.AsyncConnection[dict[str, object]]":
         while True:
             await asyncio.sleep(BACK_OFF_S)
-            with contextlib.suppress(psycopg.Error, OSError):
+            try:
                 return await self._connect()
+            except Exception as error:
+                reported = _report(error, reported)
 
     async def _connect(self) -> "psycopg.AsyncConnection[dict[str, object]]":
         """It listens before it loads, so that no change is missed."""
@@ -100,9 +105,10 @@ class FlagBook:
             row_factory=dict_row,
         )
         try:
-            await connection.execute(BECOME)
-            await connection.execute(LISTEN)
-            await self._load(connection)
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                await connection.execute(BECOME)
+                await connection.execute(LISTEN)
+                await self._load(connection)
         except BaseException:
             await connection.close()
             raise
@@ -120,3 +126,11 @@ async def _hear(connection: "psycopg.AsyncConnection[dict[str, object]]") -> Non
     """Until something has changed, and what changes with it, or for a while."""
     async for _ in connection.notifies(timeout=LOOK_AGAIN_S, stop_after=1):
         await asyncio.sleep(SETTLE_S)
+
+
+def _report(error: Exception, reported: str | None) -> str:
+    """Once for each reason in a row."""
+    reason = str(error).strip() or type(error).__name__
+    if reason != reported:
+        observe.event("flags_listener_lost", level="warning", reason=reason)
+    return reason

@@ -89,26 +89,37 @@ set description = coalesce(%(description)s, description),
     off_value = coalesce(%(off_value)s, off_value),
     variants = coalesce(%(variants)s, variants),
     is_public = coalesce(%(is_public)s, is_public),
-    rollout = coalesce(%(rollout)s, rollout),
     starts_at = coalesce(%(starts_at)s, starts_at),
     ends_at = coalesce(%(ends_at)s, ends_at)
 where name = %(name)s
 """
 
 
-def ensure_flag(access: DatabaseAccess, name: str, *, actor: str, **changes: Any) -> None:
-    """Make a flag, which is off, or change what is given of `description`, `off_value`, `variants`, `is_public`,
-    `rollout`, `starts_at` and `ends_at`. Raises FlagError flag_invalid."""
-    given = dict.fromkeys(
-        ("description", "off_value", "variants", "is_public", "rollout", "starts_at", "ends_at")
-    )
-    given.update(changes)
-    for json_field in ("off_value", "variants"):
-        if given[json_field] is not None:
-            given[json_field] = Jsonb(given[json_field])
+def ensure_flag(
+    access: DatabaseAccess,
+    name: str,
+    *,
+    actor: str,
+    description: str | None = None,
+    off_value: Any = None,
+    variants: Sequence[Mapping[str, Any]] | None = None,
+    is_public: bool | None = None,
+    starts_at: datetime | None = None,
+    ends_at: datetime | None = None,
+) -> None:
+    """Make a flag, which is off, or change what is given of one. Raises FlagError flag_invalid."""
+    changes = {
+        "name": name,
+        "description": description,
+        "off_value": None if off_value is None else Jsonb(off_value),
+        "variants": None if variants is None else Jsonb(list(variants)),
+        "is_public": is_public,
+        "starts_at": starts_at,
+        "ends_at": ends_at,
+    }
     with _change(access, actor) as connection:
-        connection.execute(ENSURE_FLAG, {"name": name})
-        connection.execute(UPDATE_FLAG, {"name": name, **given})
+        connection.execute(ENSURE_FLAG, changes)
+        connection.execute(UPDATE_FLAG, changes)
 
 
 SWITCH: Final = """

@@ -1,7 +1,7 @@
 """`flags.definitions()` as values."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -40,4 +40,16 @@ def _percentage(value: float) -> Decimal:
 
 
 def _instant(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text is not None else None
+    """PostgreSQL has instants that Python has not: those before year 1 and after year 9999, and infinity.
+
+    >>> texts = ("2026-11-26T12:00:00+00:00", "infinity", "-infinity", "12026-01-01T00:00:00+00:00")
+    >>> [_instant(text).year for text in texts]
+    [2026, 9999, 1, 9999]
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        is_past = text.startswith("-") or text.endswith("BC")
+        return (datetime.min if is_past else datetime.max).replace(tzinfo=UTC)

@@ -48,7 +48,9 @@ class BasaltProvider(AbstractProvider):
     def resolve_float_details(
         self, flag_key: str, default_value: float, evaluation_context: EvaluationContext | None = None
     ) -> FlagResolutionDetails[float]:
-        return self._resolve(flag_key, (int, float), evaluation_context)
+        details = self._resolve(flag_key, (int, float), evaluation_context)
+        details.value = float(details.value)  # JSON knows one kind of number, the SDK two
+        return details
 
     def resolve_object_details(
         self,

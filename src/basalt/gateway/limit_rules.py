@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -12,11 +13,17 @@ from basalt.access import Caller
 from basalt.config import RateLimitRuleSettings, RateLimitSettings
 from basalt.http import Request, client_network
 from basalt.kv import Quota
+from basalt.late import LateModule
+
+if TYPE_CHECKING:
+    from basalt import auth
+else:  # the tables of the world's telephone numbers, which the gateway of REST alone does without
+    auth = LateModule("basalt.auth")
 
 MINUTE_S = 60.0
 SERVICE_ROLE = "service_role"
 LONGEST_PLAIN_KEY = 64
-NO_DIGIT = re.compile(r"\D")
+DIGITS = re.compile(r"[0-9]+")
 
 ONCE = ("",)
 
@@ -164,7 +171,8 @@ def route_of(path: str) -> str:
 
 
 def numbers_of(body: bytes) -> Sequence[str]:
-    """The e-mail address and phone number that a request to Auth is about, as Auth reads them.
+    """The e-mail address and phone number that a request to Auth is about, as Auth reads them: however a number is
+    spelled, it is one.
 
     >>> numbers_of(b'{"email": " Ada@Example.com", "password": "x"}'), numbers_of(b'{"phone": "+65 9123-4567"}')
     (['ada@example.com'], ['6591234567'])
@@ -176,11 +184,12 @@ def numbers_of(body: bytes) -> Sequence[str]:
     if not isinstance(fields, dict):
         return []
     email, phone = fields.get("email"), fields.get("phone")
-    given = [
-        email.strip().lower() if isinstance(email, str) else "",
-        NO_DIGIT.sub("", phone) if isinstance(phone, str) else "",
-    ]
-    return [number for number in given if number]
+    numbers = []
+    if isinstance(email, str) and email.strip():
+        numbers.append(email.strip().lower())
+    if isinstance(phone, str) and DIGITS.fullmatch(digits := auth.phone_digits(phone)):
+        numbers.append(digits)
+    return numbers
 
 
 def _expression(path: str) -> str:

@@ -22,7 +22,7 @@ class Attention:
     """
 
     def __init__(self) -> None:
-        self._finds: deque[float] = deque()
+        self._finds: deque[float] = deque(maxlen=MANY + 1)  # older ones make no difference
         self._is_busy = False
 
     def note_find(self, now: float) -> None:
@@ -42,28 +42,32 @@ class Attention:
 
 class Flow:
     """How many jobs to claim beyond those that can run at once: as many as end while a claim is on its way. With short
-    jobs the slots would be empty meanwhile; with long ones it is none, and another worker gets them.
+    jobs the slots would be empty meanwhile; with long ones it is none, and another worker gets them. What was measured
+    is halved with every window in which nothing ended: jobs that run long say nothing until they end.
 
     >>> flow = Flow()
     >>> for number in range(1001): flow.note_end(number / 5000)
-    >>> flow.ahead
-    100
-    >>> for number in range(20): flow.note_end(10 + number)
-    >>> flow.ahead
-    0
+    >>> [flow.ahead(0.2 + idle_s) for idle_s in (0.0, 0.04, 0.06, 0.11, 0.36)]
+    [100, 100, 50, 25, 0]
     """
 
     AHEAD_S = 0.02
+    WINDOW_S = 0.05
     MOST = 500
 
     def __init__(self) -> None:
-        self.ahead = 0
+        self._measured = 0
         self._since = 0.0
         self._ended = 0
+        self._last_end = 0.0
 
     def note_end(self, now: float) -> None:
         self._ended += 1
-        if (passed_s := now - self._since) >= 0.05:
-            self.ahead = min(self.MOST, round(self._ended / passed_s * self.AHEAD_S))
+        self._last_end = now
+        if (passed_s := now - self._since) >= self.WINDOW_S:
+            self._measured = min(self.MOST, round(self._ended / passed_s * self.AHEAD_S))
             self._since = now
             self._ended = 0
+
+    def ahead(self, now: float) -> int:
+        return self._measured >> int((now - self._last_end) / self.WINDOW_S)

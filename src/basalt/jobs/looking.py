@@ -77,7 +77,8 @@ class Lookout:
     def _free(self) -> int:
         if len(self._settler) > 4 * self._concurrency:
             return 0
-        return self._concurrency + self._flow.ahead - len(self._performer.held) - self._reserved
+        ahead = self._flow.ahead(asyncio.get_running_loop().time())
+        return self._concurrency + ahead - len(self._performer.held) - self._reserved
 
     # Claiming
 

@@ -5,16 +5,15 @@ transaction (`basalt.start_keyed_write`, which REST sends along), so that after 
 place.
 """
 
-import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
 import orjson
 
-from basalt.postgres import LanePool, Query, Result
+from basalt.kv.late_lanes import LateLanes
+from basalt.postgres import Query, Result
 
 LEASE_S = 30.0
-LANES = 2
 PURGE_BATCH = 500
 
 KeyState = Literal["claimed", "in_progress", "unknown", "unkept", "reused"]
@@ -34,9 +33,7 @@ class IdempotencyKeys:
     """`conninfo` logs in as `authenticator`. Connects with the first claim."""
 
     def __init__(self, conninfo: str) -> None:
-        self._lanes = LanePool(conninfo, size=LANES, name="idempotency")
-        self._opening = asyncio.Lock()
-        self._is_open = False
+        self._lanes = LateLanes(conninfo, name="idempotency")
 
     CLAIM = "select outcome, status, headers, body from basalt.claim_idempotency_key($1, $2, $3, $4, $5, $6)"
 
@@ -91,15 +88,9 @@ class IdempotencyKeys:
                 return total
 
     async def close(self) -> None:
-        if self._is_open:
-            await self._lanes.close()
+        await self._lanes.close()
 
     async def _run(self, *queries: Query) -> list[Result]:
-        if not self._is_open:
-            async with self._opening:
-                if not self._is_open:
-                    await self._lanes.open()
-                    self._is_open = True
         return await self._lanes.execute(queries)
 
 

@@ -1,15 +1,14 @@
 """Rate limits in the database: `basalt.use_rates` over an unlogged table, one statement for a request."""
 
-import asyncio
 from collections.abc import Sequence
 
 import orjson
 
 from basalt.errors import BasaltError
 from basalt.kv.gcra import RateStoreError, Standing, Use
-from basalt.postgres import LanePool, PostgresError, Query
+from basalt.kv.late_lanes import LateLanes
+from basalt.postgres import PostgresError, Query
 
-LANES = 2
 PURGE_BATCH = 1000
 
 
@@ -17,9 +16,7 @@ class PostgresRates:
     """A `RateStore`. `conninfo` logs in as `authenticator`. Connects with the first use."""
 
     def __init__(self, conninfo: str) -> None:
-        self._lanes = LanePool(conninfo, size=LANES, name="rates")
-        self._opening = asyncio.Lock()
-        self._is_open = False
+        self._lanes = LateLanes(conninfo, name="rates")
 
     USE = "select is_over, full_in_s from basalt.use_rates($1, $2)"
 
@@ -49,16 +46,10 @@ class PostgresRates:
                 return total
 
     async def close(self) -> None:
-        if self._is_open:
-            await self._lanes.close()
+        await self._lanes.close()
 
     async def _run(self, query: Query) -> list[list[tuple[bytes | None, ...]]]:
         try:
-            if not self._is_open:
-                async with self._opening:
-                    if not self._is_open:
-                        await self._lanes.open()
-                        self._is_open = True
             return [result.rows for result in await self._lanes.execute([query])]
         except (BasaltError, PostgresError) as exc:
             raise RateStoreError(str(exc)) from exc

@@ -1,18 +1,13 @@
 """Rate limits in Redis or Valkey: one script for all buckets of a request, by the server's clock."""
 
-import asyncio
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from basalt.kv.gcra import RateStoreError, Standing, Use
-
-CONNECTIONS = 16
+from basalt.kv.redis_client import RedisClient
 
 # KEYS: the buckets. ARGV: whether to look only, then interval and largest distance in microseconds and whether it is
 # binding, for each. Numbers of Lua are exact up to 2^53, which is the year 2255 in microseconds.
@@ -40,23 +35,15 @@ return told
 
 
 class RedisRates:
-    """A `RateStore`. `url` as redis-py reads it; raises ValueError for any other. Keys start with
-    `basalt:rate:PROJECT:`, so that projects may share a server."""
+    """A `RateStore`. Raises ValueError for a `url` that is none of Redis. Keys start with `basalt:rate:PROJECT:`, so
+    that projects may share a server."""
 
     def __init__(self, url: str, project_id: str, *, timeout_s: float) -> None:
         self._prefix = f"basalt:rate:{project_id}:"
-        # Not the library's blocking pool: who gives a connection back there takes it again before those who wait,
-        # and with more callers than connections some waited for seconds.
-        self._turns = asyncio.Semaphore(CONNECTIONS)
-        pool = redis.asyncio.ConnectionPool.from_url(
-            url,
-            socket_connect_timeout=timeout_s,
-            socket_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            client_name="basalt-rates",
+        self._client = RedisClient(
+            url, name="basalt-rates", connect_limit_s=timeout_s, answer_limit_s=timeout_s
         )
-        self._client = redis.asyncio.Redis.from_pool(pool)
-        self._use = self._client.register_script(USE)
+        self._use = self._client.commands.register_script(USE)
 
     async def use(self, uses: Sequence[Use], *, peek: bool = False) -> Sequence[Standing]:
         arguments: list[int] = [int(peek)]
@@ -67,12 +54,12 @@ class RedisRates:
                 int(one.binding),
             ]
         try:
-            async with self._turns:
-                told: list[Any] = await self._use([self._prefix + one.key for one in uses], arguments)
+            keys = [self._prefix + one.key for one in uses]
+            told: list[Any] = await self._client.ask(self._use, keys, arguments)
         except (RedisError, OSError) as exc:
             raise RateStoreError(str(exc)) from exc
         pairs = zip(told[::2], told[1::2], strict=True)
         return [Standing(bool(is_over), int(ahead) / 1e6) for is_over, ahead in pairs]
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._client.close()

@@ -2,19 +2,19 @@
 comes in between. One server: a cluster would want the keys of a script in one slot."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from basalt.errors import BasaltError
 from basalt.kv.engine import Claim
+from basalt.kv.redis_client import RedisClient
 
 CONNECT_LIMIT_S = 5.0
 ANSWER_LIMIT_S = 10.0
-CONNECTIONS = 16
 
 # KEYS: lease, value. A repeated call by the same holder finds its own lease.
 CLAIM = """
@@ -38,67 +38,60 @@ redis.call('publish', ARGV[2], ARGV[3])
 return redis.call('del', KEYS[1])
 """
 
-T = TypeVar("T")
-
 
 class RedisEngine:
-    """`url` as redis-py reads it: `redis://`, `rediss://` (TLS), `unix://`. Raises ValueError for any other. Keys start
-    with `basalt:cache:PROJECT:`, so that projects may share a server."""
+    """Raises ValueError for a `url` that is none of Redis. Keys start with `basalt:cache:PROJECT:`, so that projects
+    may share a server."""
 
     def __init__(self, url: str, project_id: str) -> None:
         self._url = url
         self._prefix = f"basalt:cache:{project_id}:"
         self._channel = self._prefix + "ended"
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=ANSWER_LIMIT_S,
-            socket_connect_timeout=CONNECT_LIMIT_S,
-            socket_timeout=ANSWER_LIMIT_S,
-            client_name="basalt-cache",
+        self._client = RedisClient(
+            url, name="basalt-cache", connect_limit_s=CONNECT_LIMIT_S, answer_limit_s=ANSWER_LIMIT_S
         )
-        self._client = redis.asyncio.Redis.from_pool(pool)
-        self._claim = self._client.register_script(CLAIM)
-        self._extend = self._client.register_script(EXTEND)
-        self._settle = self._client.register_script(SETTLE)
-        self._free = self._client.register_script(FREE)
+        self._redis = self._client.commands
+        self._claim = self._redis.register_script(CLAIM)
+        self._extend = self._redis.register_script(EXTEND)
+        self._settle = self._redis.register_script(SETTLE)
+        self._free = self._redis.register_script(FREE)
 
     async def open(self) -> None:
-        await _answer(self._client.ping())
+        await self._ask(self._redis.ping)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._client.close()
 
     async def read(self, key: str) -> bytes | None:
-        return cast(bytes | None, await _answer(self._client.get(self._value(key))))
+        return cast(bytes | None, await self._ask(self._redis.get, self._value(key)))
 
     async def write(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        await _answer(self._client.set(self._value(key), value, px=_milliseconds(ttl_s)))
+        await self._ask(self._redis.set, self._value(key), value, px=_milliseconds(ttl_s))
 
     async def delete(self, keys: Sequence[str]) -> int:
-        async with self._client.pipeline(transaction=True) as pipeline:
+        async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(*map(self._value, keys))
             pipeline.delete(*map(self._lease, keys))
             for key in keys:
                 pipeline.publish(self._channel, key)
-            results = await _answer(pipeline.execute())
+            results = await self._ask(pipeline.execute)
         return int(results[0])
 
     async def claim(self, key: str, holder: str, *, lease_s: float) -> Claim:
         names = [self._lease(key), self._value(key)]
-        is_mine, left_ms, value = await _answer(self._claim(names, [holder, _milliseconds(lease_s)]))
+        is_mine, left_ms, value = await self._ask(self._claim, names, [holder, _milliseconds(lease_s)])
         return Claim(value, bool(is_mine), left_ms / 1000)
 
     async def extend(self, key: str, holder: str, *, lease_s: float) -> bool:
-        return bool(await _answer(self._extend([self._lease(key)], [holder, _milliseconds(lease_s)])))
+        return bool(await self._ask(self._extend, [self._lease(key)], [holder, _milliseconds(lease_s)]))
 
     async def settle(self, key: str, holder: str, value: bytes, *, ttl_s: float) -> bool:
         names = [self._lease(key), self._value(key)]
         args: list[str | bytes | int] = [holder, value, _milliseconds(ttl_s), self._channel, key]
-        return bool(await _answer(self._settle(names, args)))
+        return bool(await self._ask(self._settle, names, args))
 
     async def free(self, key: str, holder: str) -> None:
-        await _answer(self._free([self._lease(key)], [holder, self._channel, key]))
+        await self._ask(self._free, [self._lease(key)], [holder, self._channel, key])
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[AsyncIterator[str]]:
@@ -113,19 +106,18 @@ class RedisEngine:
     async def purge(self) -> int:
         return 0
 
+    async def _ask(self, command: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
+        """Raises BasaltError cache_unavailable where the server does not answer, or answers with an error."""
+        try:
+            return await self._client.ask(command, *args, **options)
+        except (RedisError, OSError) as exc:
+            raise BasaltError("cache_unavailable", 503, "The cache cannot be reached") from exc
+
     def _value(self, key: str) -> str:
         return f"{self._prefix}value:{key}"
 
     def _lease(self, key: str) -> str:
         return f"{self._prefix}lease:{key}"
-
-
-async def _answer(command: Awaitable[T]) -> Any:
-    """Raises BasaltError cache_unavailable where the server does not answer, or answers with an error."""
-    try:
-        return await command
-    except (RedisError, OSError) as exc:
-        raise BasaltError("cache_unavailable", 503, "The cache cannot be reached") from exc
 
 
 def _milliseconds(seconds: float) -> int:

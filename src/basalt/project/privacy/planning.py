@@ -5,7 +5,7 @@ A rule of the settings counts most. Without one the foreign key says it: `on del
 are kept and still need their user keep the row in `auth.users`, emptied.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,12 +28,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`must_be_empty` are rows that would refuse the erasure, if there are any. `keeps_user`: the row in `auth.users`
-    stays, without anything personal."""
+    """`must_be_empty` are rows that would refuse the erasure, if there are any. While one of the tables in `holders`
+    has rows of the user that stay, the row in `auth.users` stays, without anything personal."""
 
     steps: Sequence[Step]
     must_be_empty: Sequence[Step]
-    keeps_user: bool
+    holders: Set[str]
 
 
 def plan_erasure(tables: Sequence[Reached], rules: Mapping[str, PrivacyTableSettings]) -> Plan:
@@ -48,11 +48,8 @@ def plan_erasure(tables: Sequence[Reached], rules: Mapping[str, PrivacyTableSett
         )
     chosen = {name: rule.on_erase for name, rule in rules.items() if rule.on_erase}
     others = [each for each in tables if each.table != USERS]
-    keeps_user = any(_needs(each, USERS, chosen) for each in others)
     _check_parents(others, chosen)
     staying = {name for name, action in chosen.items() if action in ("keep", "anonymise")}
-    if keeps_user:
-        staying.add(USERS)
     steps: list[Step] = []
     must_be_empty: list[Step] = []
     for each in sorted(others, key=lambda each: (-each.depth, each.table)):
@@ -64,11 +61,12 @@ def plan_erasure(tables: Sequence[Reached], rules: Mapping[str, PrivacyTableSett
                 steps.append(Step("keep", each, each.own_links))
             case "anonymise":
                 loose = [link for link in each.links if link.key is None or link.key.is_nullable]
-                columns = [*rule.columns, *(column for link in loose for column in link.columns)]
+                columns = [*rule.columns, *(column for link in loose for column in link.loose_columns)]
                 steps.append(Step("anonymise", each, each.own_links, list(dict.fromkeys(columns))))
             case _:
                 _plan_by_keys(each, staying, steps, must_be_empty)
-    return Plan(steps, must_be_empty, keeps_user)
+    holders = {each.table for each in others if _needs(each, USERS, chosen)}
+    return Plan(steps, must_be_empty, holders)
 
 
 def _plan_by_keys(reached: Reached, staying: set[str], steps: list[Step], must_be_empty: list[Step]) -> None:
@@ -84,7 +82,7 @@ def _plan_by_keys(reached: Reached, staying: set[str], steps: list[Step], must_b
             case "cascade" if link.is_direct:
                 steps.append(Step("delete", reached, [link]))
             case "set null" | "set default" if link.is_direct:
-                steps.append(Step("unlink", reached, [link], link.columns))
+                steps.append(Step("unlink", reached, [link], link.loose_columns))
             case "no action" | "restrict" if link.is_direct or link.key.parent not in staying:
                 must_be_empty.append(Step("keep", reached, [link]))
             case _:
@@ -92,21 +90,27 @@ def _plan_by_keys(reached: Reached, staying: set[str], steps: list[Step], must_b
 
 
 def _needs(reached: Reached, parent: str, chosen: Mapping[str, str]) -> bool:
-    """Whether rows stay that cannot be without the row of `parent` that they refer to."""
-    action = chosen.get(reached.table)
-    return action in ("keep", "anonymise") and any(
-        link.key is not None
-        and link.key.parent == parent
-        and (action == "keep" or not link.key.is_nullable)
-        and not (action == "keep" and link.key.on_delete in ("set null", "set default"))
-        for link in reached.links
-    )
+    """Whether rows stay that cannot be without the row of `parent` that they refer to. What is kept is so whichever way
+    it refers; what is anonymised lets go of its user, and goes with something else that it is a part of."""
+    match chosen.get(reached.table):
+        case "keep":
+            return any(
+                key.parent == parent and key.on_delete not in ("set null", "set default")
+                for key in reached.keys
+            )
+        case "anonymise":
+            return any(
+                link.key is not None and link.key.parent == parent and not link.key.is_nullable
+                for link in reached.links
+            )
+        case _:
+            return False
 
 
 def _check_parents(tables: Sequence[Reached], chosen: Mapping[str, str]) -> None:
     """Rows that stay must not hang on rows that go."""
     for each in tables:
-        for parent in {link.key.parent for link in each.links if link.key is not None} - {USERS}:
+        for parent in {key.parent for key in each.keys} - {USERS}:
             if _needs(each, parent, chosen) and chosen.get(parent) not in ("keep", "anonymise"):
                 raise _invalid(
                     f"{each.table} is to stay and refers to {parent}, which would go: say what stays of it.",

@@ -1,7 +1,9 @@
 """The job `basalt.retention`: one run of a policy, by the worker."""
 
 import asyncio
+import time
 from collections.abc import Mapping
+from threading import Event
 from typing import Final
 
 from psycopg.types.json import Jsonb
@@ -37,13 +39,23 @@ class RetentionJobs:
             policy = find_policy(self._settings, name)
         except BasaltError as error:
             raise DiscardJob(error.message) from error
-        count, is_done = await asyncio.to_thread(self._perform, name, policy)
+        stopping = Event()
+        try:
+            count, is_done = await asyncio.to_thread(self._perform, name, policy, stopping)
+        finally:
+            stopping.set()  # who is cancelled leaves the thread behind: it ends with the batch
         observe.event("retention_ran", policy=name, rows=count, is_done=is_done)
         return {"rows": count}
 
-    def _perform(self, name: str, policy: RetentionSettings) -> tuple[int, bool]:
+    def _perform(self, name: str, policy: RetentionSettings, stopping: Event) -> tuple[int, bool]:
+        deadline = time.monotonic() + LIMIT_S
         with connect(self._access) as connection:
-            count, is_done = perform(connection, name, policy, limit_s=LIMIT_S)
-            if not is_done:
+            count, is_done = perform(
+                connection,
+                name,
+                policy,
+                may_go_on=lambda: time.monotonic() < deadline and not stopping.is_set(),
+            )
+            if not is_done and not stopping.is_set():  # else the job itself comes again
                 connection.execute(GO_ON, [Jsonb({"policy": name})])
             return count, is_done

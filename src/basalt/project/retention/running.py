@@ -1,6 +1,5 @@
 """A run of a policy: batches, each a transaction of its own, until no row is due or the time is up."""
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,8 +25,6 @@ PREPARE: Final = (
     "select set_config('storage.allow_delete_query', 'true', true)",
 )
 
-Progress = Callable[[int], None]
-
 
 def run_policy(settings: Settings, access: DatabaseAccess, name: str, *, is_dry: bool = False) -> int:
     """Now, to the end; the number of rows. Raises BasaltError."""
@@ -35,7 +32,7 @@ def run_policy(settings: Settings, access: DatabaseAccess, name: str, *, is_dry:
     with connect(access) as connection:
         if is_dry:
             return count_due(connection, name, policy)
-        count, _ = perform(connection, name, policy, limit_s=float("inf"))
+        count, _ = perform(connection, name, policy)
         return count
 
 
@@ -54,22 +51,31 @@ def find_policy(settings: Settings, name: str) -> RetentionSettings:
 
 
 def connect(access: DatabaseAccess) -> psycopg.Connection[Any]:
-    """As `postgres`: a policy reaches what the project's own migrations reach."""
-    return psycopg.connect(access.conninfo("postgres"), autocommit=True, application_name="basalt/retention")
+    """As `postgres`: a policy reaches what the project's own migrations reach. What has no time zone is UTC, whatever
+    the server's is."""
+    connection = psycopg.connect(
+        access.conninfo("postgres"), autocommit=True, application_name="basalt/retention"
+    )
+    connection.execute("set timezone = 'UTC'")
+    return connection
 
 
 def perform(
-    connection: psycopg.Connection[Any], name: str, policy: RetentionSettings, *, limit_s: float
+    connection: psycopg.Connection[Any],
+    name: str,
+    policy: RetentionSettings,
+    *,
+    may_go_on: Callable[[], bool] = lambda: True,
 ) -> tuple[int, bool]:
-    """How many rows, and whether it came to the end. What goes wrong is written down and raised."""
-    started = time.monotonic()
+    """How many rows, and whether it came to the end; `may_go_on` is asked before each batch. What goes wrong is written
+    down and raised."""
     row = connection.execute(BEGIN_RUN, [name]).fetchone()
     assert row is not None
     run_id: int = row[0]
     total, is_done = 0, False
     try:
         batch = build_batch(connection, name, policy)
-        while not is_done and time.monotonic() - started < limit_s:
+        while not is_done and may_go_on():
             count = _perform_batch(connection, batch, run_id)
             total += count
             is_done = count == 0

@@ -29,25 +29,37 @@ def build_batch(connection: psycopg.Connection[Any], name: str, policy: Retentio
     many. Raises PolicyError for a policy that does not fit its table."""
     columns = check_policy(connection, name, policy)
     table = _identifier(policy.table)
-    due = sql.SQL("select t.ctid from {} as t where {} limit {} for update skip locked").format(
-        table, build_condition(policy), sql.Literal(policy.batch_size)
+    # A `ctid` is a row's place in one partition, and another row's in the next.
+    batch = sql.SQL(
+        "with due as materialized ("
+        "select t.tableoid, t.ctid from {table} as t where {is_due} limit {size} for update skip locked), "
+        "touched as ({change} where ctid = any (array(select ctid from due)) "
+        "and (tableoid, ctid) in (select tableoid, ctid from due) returning {returned}){rest}"
     )
+    change: sql.Composable = sql.SQL("delete from {}").format(table)
+    returned: sql.Composable = sql.SQL("1")
+    rest: sql.Composable = sql.SQL(" select count(*) from touched")
     match policy.action:
         case "delete":
-            return sql.SQL(
-                "with gone as (delete from {} where ctid = any (array({})) returning 1) select count(*) from gone"
-            ).format(table, due)
+            pass
         case "archive":
-            listed = sql.SQL(", ").join(sql.Identifier(column) for column in columns)
-            return sql.SQL(
-                "with gone as (delete from {} where ctid = any (array({})) returning {}), "
-                "moved as (insert into {} ({}) select {} from gone returning 1) select count(*) from moved"
-            ).format(table, due, listed, _identifier(policy.archive_table), listed, listed)
+            returned = sql.SQL(", ").join(sql.Identifier(column) for column in columns)
+            rest = sql.SQL(
+                ", moved as (insert into {} ({}) overriding system value select {} from touched returning 1) "
+                "select count(*) from moved"
+            ).format(_identifier(policy.archive_table), returned, returned)
         case "set":
-            return sql.SQL(
-                "with marked as (update {} set {} = {} where ctid = any (array({})) returning 1) "
-                "select count(*) from marked"
-            ).format(table, sql.Identifier(policy.set_column), _value(policy), due)
+            change = sql.SQL("update {} set {} = {}").format(
+                table, sql.Identifier(policy.set_column), _value(policy)
+            )
+    return batch.format(
+        table=table,
+        is_due=build_condition(policy),
+        size=sql.Literal(policy.batch_size),
+        change=change,
+        returned=returned,
+        rest=rest,
+    )
 
 
 def build_condition(policy: RetentionSettings) -> sql.Composable:
