@@ -24,7 +24,7 @@ from basalt.bounded_dict import BoundedDict
 from basalt.config import WebPushSettings
 from basalt.http import OutgoingAnswer, OutgoingClient, parse_retry_after
 from basalt.senders.delivery import Delivery, Outcome
-from basalt.senders.pacing import Pace
+from basalt.senders.pacing import Pace, read_status
 from basalt.senders.provider_client import ProviderClient
 from basalt.senders.push_message import collapse_tag, key_as_uuid, read_object, ttl_seconds
 
@@ -91,7 +91,7 @@ class WebPushSender:
         except ValueError:
             return Outcome("dead_address", error_code="invalid_subscription")
         answer = await self._client_of(subscription.origin).ask(
-            "POST", subscription.endpoint, headers=headers, content=content
+            subscription.endpoint, headers=headers, content=content
         )
         return answer if isinstance(answer, Outcome) else read_answer(answer)
 
@@ -99,7 +99,11 @@ class WebPushSender:
         client = self._clients.get(origin)
         if client is None:
             client = self._clients[origin] = ProviderClient(
-                self.name, self._http, Pace(rate_per_s=self._rate_per_s), concurrency=CONCURRENCY
+                self.name,
+                self._http,
+                Pace(rate_per_s=self._rate_per_s),
+                concurrency=CONCURRENCY,
+                read=read_status,  # a 404 is about the subscription
             )
         return client
 
