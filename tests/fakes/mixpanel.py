@@ -1,5 +1,4 @@
-"""Mixpanel's `/track` and `/import`: checks the shape of events, and like the original counts two with one
-`$insert_id` once."""
+"""Mixpanel's `/import`: checks the shape of events, and like the original counts two with one `$insert_id` once."""
 
 import base64
 import json
@@ -33,25 +32,9 @@ class FakeMixpanel:
         if self.outages:
             self.outages -= 1
             return Reply(503, b"unavailable")
-        if request.path == "/import?strict=1":
-            return self._import(request)
-        if request.method != "POST" or not request.path.startswith("/track?"):
+        if request.method != "POST" or request.path != "/import?strict=1":
             return Reply(404)
-        problem = self._take(json.loads(request.body))
-        answer = {"status": 0 if problem else 1, "error": problem}
-        return Reply(200, json.dumps(answer).encode(), {"content-type": "application/json"})
-
-    def _take(self, events: list[dict[str, Any]]) -> str | None:
-        for event in events:
-            properties = event.get("properties", {})
-            if properties.get("token") != TOKEN:
-                return "token, missing or empty"
-            if not event.get("event") or not properties.get("distinct_id") or "$insert_id" not in properties:
-                return "some data points in the request failed validation"
-            if not isinstance(properties.get("time"), int):
-                return "properties.time is invalid: must be specified as seconds or milliseconds"
-            self.events[properties["$insert_id"]] = event
-        return None
+        return self._import(request)
 
     def _import(self, request: Received) -> Reply:
         expected = "Basic " + base64.b64encode(f"{TOKEN}:".encode()).decode()

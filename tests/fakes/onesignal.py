@@ -18,6 +18,7 @@ class FakeOneSignal:
     sent: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     next_replies: list[Reply] = field(default_factory=list)
+    pause_s: float = 0.0
 
     def answer(self, request: Received) -> Reply:
         if request.headers.get("authorization") != f"Key {API_KEY}":
@@ -32,7 +33,7 @@ class FakeOneSignal:
         answered = self._send(body)
         if self.next_replies:
             return self.next_replies.pop(0)
-        return Reply(200, json.dumps(answered).encode())
+        return Reply(200, json.dumps(answered).encode(), pause_s=self.pause_s)
 
     def _send(self, body: dict[str, Any]) -> dict[str, Any]:
         key = body["idempotency_key"]

@@ -147,7 +147,15 @@ async def test_what_providers_report_later_finds_its_delivery(notify_database: D
                 ("sendgrid", "delivered", 1),
                 ("sendgrid", "opened", 1),
                 ("twilio", "accepted", 2),
-                ("twilio", "failed", 1),
+                ("twilio", "bounced", 1),
+            ]
+            dead = await sql.rows(
+                "select channel, address, disabled_reason from public.notification_channels"
+                " where not is_enabled order by channel"
+            )
+            assert dead == [
+                ("email", "user2@example.com", "bounced"),
+                ("sms", texts.sent[0]["To"], "bounced"),
             ]
 
 

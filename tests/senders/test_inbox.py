@@ -18,6 +18,10 @@ async def pool(database: DatabaseAccess) -> AsyncIterator[Pool]:
         yield pool
 
 
+def a_mail(key: str, body: str = "") -> Delivery:
+    return Delivery(key, "ada@example.com", body=body, channel="email")
+
+
 async def test_every_channel_is_kept_as_it_is(pool: Pool) -> None:
     deliveries = [
         Delivery(
@@ -53,7 +57,7 @@ async def test_every_channel_is_kept_as_it_is(pool: Pool) -> None:
 async def test_what_is_delivered_again_after_a_crash_is_one_message(pool: Pool) -> None:
     inbox = InboxDeliverySender(pool)
     for _ in range(2):
-        outcomes = await inbox.deliver([Delivery(f"d-{number}", "ada@example.com") for number in range(3)])
+        outcomes = await inbox.deliver([a_mail(f"d-{number}") for number in range(3)])
         assert len(outcomes) == 3
     assert len((await load_inbox(pool)).messages) == 3
 
@@ -61,7 +65,7 @@ async def test_what_is_delivered_again_after_a_crash_is_one_message(pool: Pool) 
 async def test_what_cannot_be_kept_is_tried_again(pool: Pool, database: DatabaseAccess) -> None:
     with psycopg.connect(database.conninfo("supabase_admin")) as connection:
         connection.execute("drop table basalt.inbox_messages")
-    [outcome] = await InboxDeliverySender(pool).deliver([Delivery("d-1", "ada@example.com")])
+    [outcome] = await InboxDeliverySender(pool).deliver([a_mail("d-1")])
     assert (outcome.verdict, outcome.error_code) == ("retry", "inbox_unavailable")
 
 
@@ -69,18 +73,14 @@ async def test_a_fan_out_does_not_crawl(pool: Pool) -> None:
     inbox = InboxDeliverySender(pool)
     started = time.monotonic()
     for page in range(5):
-        await inbox.deliver(
-            [Delivery(f"d-{page}-{number}", f"token:{number}", body="x" * 200) for number in range(1000)]
-        )
+        await inbox.deliver([a_mail(f"d-{page}-{number}", body="x" * 200) for number in range(1000)])
     assert time.monotonic() - started < 10  # 0.3 s on an idle machine
     assert len((await load_inbox(pool, limit=500)).messages) == 500
 
 
 async def test_pages_go_on_where_they_ended(pool: Pool) -> None:
     inbox = InboxDeliverySender(pool)
-    await inbox.deliver(
-        [Delivery(f"d-{number}", "ada@example.com", body=str(number)) for number in range(25)]
-    )
+    await inbox.deliver([a_mail(f"d-{number}", body=str(number)) for number in range(25)])
     seen: list[str] = []
     page = await load_inbox(pool, limit=10)
     while True:

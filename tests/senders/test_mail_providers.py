@@ -113,6 +113,9 @@ async def test_one_of_several_mail_providers_is_chosen(tmp_path: Path) -> None:
         ('[notify.PLACE.apns]\nkey = "k"\nkey_id = "i"\nteam_id = "t"\n', "apns.topic"),
         ('[notify.PLACE.onesignal]\napi_key = "k"\n', "onesignal.app_id"),
         ('[notify.PLACE.webpush]\nprivate_key = "k"\n', "webpush.subject"),
+        ('[notify.PLACE.resend]\napi_key = "re_1\\n"\nfrom = "hi@habits.example"\n', "resend.api_key"),
+        ('[notify.PLACE.sendgrid]\napi_key = "SG.ü"\nfrom = "hi@habits.example"\n', "sendgrid.api_key"),
+        (TWILIO.replace('"t"', '"t "'), "twilio.auth_token"),
     ],
 )
 @pytest.mark.parametrize("environment", ["production", "sandbox"])

@@ -66,6 +66,7 @@ def sendgrid_event(kind: str, **changes: Any) -> dict[str, Any]:
         ("email.bounced", {"bounce": {"type": "Transient", "subType": "MailboxFull"}}, "bounced", False),
         ("email.complained", {}, "complained", True),
         ("email.failed", {"failed": {"reason": "reached_daily_quota"}}, "failed", False),
+        ("email.suppressed", {"suppressed": {"type": "OnAccountSuppressionList"}}, "bounced", True),
     ],
 )
 def test_what_resend_tells(kind: str, data: dict[str, Any], status: str, is_permanent: bool) -> None:
@@ -135,7 +136,7 @@ def test_the_names_of_standard_webhooks_are_taken_too() -> None:
         ("bounce", {"type": "bounce", "status": "5.1.1", "reason": "No such user"}, "bounced", True),
         ("bounce", {"type": "blocked", "status": "4.7.0", "reason": "Too busy"}, "bounced", False),
         ("spamreport", {}, "complained", True),
-        ("dropped", {"reason": "Bounced Address"}, "failed", True),
+        ("dropped", {"reason": "Bounced Address"}, "bounced", True),
         ("dropped", {"reason": "Invalid SMTPAPI header"}, "failed", False),
     ],
 )
@@ -151,7 +152,7 @@ def test_many_events_come_at_once_and_those_of_others_are_passed_over() -> None:
     events[10]["event"], events[20]["event"] = "processed", "deferred"
     del events[30]["basalt_delivery"]
     events[40]["event"] = ["nonsense"]
-    reports = sendgrid_reports(events)
+    reports = sendgrid_reports([*events, "nonsense", None, [], 7])
     assert len(reports) == len({report.id for report in reports}) == 296
 
 
@@ -183,7 +184,7 @@ def test_another_key_signs_nothing_here() -> None:
         SendGridReportReader(SIGNER.public_key).read_reports(ReportRequest(URL, headers, body), now=NOW)
 
 
-@pytest.mark.parametrize("events", [b"no JSON", {"event": "open"}, ["open"]], ids=str)
+@pytest.mark.parametrize("events", [b"no JSON", {"event": "open"}, b"null"], ids=str)
 def test_a_signed_webhook_of_sendgrid_that_is_no_list_is_an_error(events: object) -> None:
     with pytest.raises(ValueError, match=r"JSON|list"):
         sendgrid_reports(events)
@@ -209,8 +210,8 @@ def callback(status: str, code: str = "") -> dict[str, str]:
         (callback("delivered"), "delivered", False),
         (callback("read"), "opened", False),
         (callback("undelivered", "30003"), "failed", False),
-        (callback("undelivered", "30005"), "failed", True),
-        (callback("failed", "30006"), "failed", True),
+        (callback("undelivered", "30005"), "bounced", True),
+        (callback("failed", "30006"), "bounced", True),
         (callback("failed"), "failed", False),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -219,7 +220,7 @@ def test_what_twilio_tells(form: dict[str, str], status: str, is_permanent: bool
     [report] = twilio_reports(form)
     assert (report.message_id, report.status, report.is_permanent) == ("SM1", status, is_permanent)
     assert (report.id, report.at) == (f"SM1:{form['MessageStatus']}", NOW)
-    assert bool(report.error_code) == (status == "failed")
+    assert bool(report.error_code) == (status in ("bounced", "failed"))
 
 
 @pytest.mark.parametrize("status", ["queued", "sending", "sent", "yet-to-come"])
@@ -270,3 +271,12 @@ def test_a_callback_that_is_no_form_is_an_error() -> None:
 def test_a_secret_that_is_none_is_an_error(kind: Any, secret: str) -> None:
     with pytest.raises(ValueError, match=r"secret|key"):
         kind(secret)
+
+
+def test_of_a_long_event_a_little_is_kept() -> None:
+    long = "x" * 100_000
+    [opened] = resend_reports(resend_event("email.clicked", click={"link": long, "deep": {"a": long}}))
+    [bounced] = sendgrid_reports([sendgrid_event("bounce", reason=long, type=long)])
+    for report in (opened, bounced):
+        assert len(json.dumps(dict(report.response))) < 2000
+        assert len(report.error_code) <= 100

@@ -9,10 +9,11 @@ import pytest
 
 from basalt.config import ResendSettings
 from basalt.http import OutgoingClient
-from basalt.senders import Delivery, Outcome
+from basalt.senders import Outcome
 from basalt.senders.resend import ResendSender
 from tests.fakes.resend import API_KEY, FakeResend
 from tests.fakes.small_server import Reply, small_server
+from tests.senders.deliveries import a_mail, verdicts
 
 pytestmark = pytest.mark.req("P13")
 
@@ -36,20 +37,6 @@ async def sender_to(fake: FakeResend, **options: Any) -> AsyncIterator[ResendSen
         yield sender
     finally:
         await sender.close()
-
-
-def a_mail(number: int, **changes: Any) -> Delivery:
-    given = {
-        "key": f"d-{number}",
-        "address": f"user{number}@example.com",
-        "subject": "Streak",
-        "body": "Go on",
-    }
-    return Delivery(**{**given, **changes})
-
-
-def verdicts(outcomes: Any) -> list[str]:
-    return [outcome.verdict for outcome in outcomes]
 
 
 async def test_a_single_mail_has_its_delivery_as_idempotency_key(fake: FakeResend) -> None:

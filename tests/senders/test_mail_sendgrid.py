@@ -10,10 +10,10 @@ import pytest
 
 from basalt.config import SendGridSettings
 from basalt.http import OutgoingClient
-from basalt.senders import Delivery
 from basalt.senders.sendgrid import SendGridSender
 from tests.fakes.sendgrid import API_KEY, FakeSendGrid
 from tests.fakes.small_server import Reply, small_server
+from tests.senders.deliveries import a_mail, verdicts
 
 pytestmark = pytest.mark.req("P13")
 
@@ -35,20 +35,6 @@ async def sender_to(fake: FakeSendGrid, **options: Any) -> AsyncIterator[SendGri
         yield sender
     finally:
         await sender.close()
-
-
-def a_mail(number: int, **changes: Any) -> Delivery:
-    given = {
-        "key": f"d-{number}",
-        "address": f"user{number}@example.com",
-        "subject": "Streak",
-        "body": "Go on",
-    }
-    return Delivery(**{**given, **changes})
-
-
-def verdicts(outcomes: Any) -> list[str]:
-    return [outcome.verdict for outcome in outcomes]
 
 
 async def test_equal_mails_share_a_request_and_carry_their_own_keys(fake: FakeSendGrid) -> None:

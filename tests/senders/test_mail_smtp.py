@@ -1,15 +1,16 @@
 """Notifications by an SMTP server: each recipient's own answer decides, and what may have been taken is unknown."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from basalt.senders import Delivery
 from basalt.senders.smtp_connections import MAX_CONNECTIONS, MailServer
 from basalt.senders.smtp_delivery import SmtpDeliverySender
-from tests.fakes.smtp import PASSWORD, USER, FakeSmtp, fake_smtp
+from tests.fakes.smtp import PASSWORD, USER, FakeSmtp, certificate, fake_smtp
+from tests.senders.deliveries import a_mail, verdicts
 
 pytestmark = pytest.mark.req("P13")
 
@@ -24,20 +25,6 @@ async def sender_to(
         yield sender
     finally:
         await sender.close()
-
-
-def a_mail(number: int, **changes: Any) -> Delivery:
-    given = {
-        "key": f"d-{number}",
-        "address": f"user{number}@example.com",
-        "subject": "Serie ü",
-        "body": "Go on",
-    }
-    return Delivery(**{**given, **changes})
-
-
-def verdicts(outcomes: Any) -> list[str]:
-    return [outcome.verdict for outcome in outcomes]
 
 
 async def test_a_mail_carries_its_key_and_one_click_to_unsubscribe() -> None:
@@ -73,11 +60,14 @@ async def test_many_mails_share_a_few_connections() -> None:
         ("RCPT", "452 4.2.2 Mailbox full", "retry"),
         ("RCPT", "550 5.1.1 No such user", "dead_address"),
         ("RCPT", "550 No such user", "dead_address"),
+        ("RCPT", "550 5.1.8 Bad sender's domain", "refused"),
+        ("RCPT", "550 Relay not permitted", "refused"),
         ("RCPT", "550 5.2.1 Mailbox disabled", "dead_address"),
         ("RCPT", "550 5.7.1 Blocked by policy", "refused"),
         ("RCPT", "552 5.2.2 Mailbox full", "refused"),
         ("MAIL", "421 4.3.2 Not now", "retry"),
-        ("MAIL", "550 5.7.1 Not you", "refused"),
+        ("MAIL", "550 5.7.1 Not you", "retry"),
+        ("MAIL", "530 5.7.0 Authentication required", "retry"),
         ("DATA", "451 4.3.0 Try again", "retry"),
         ("DATA", "554 5.7.1 Spam", "refused"),
         ("MAIL", "drop", "retry"),
@@ -146,3 +136,29 @@ async def test_nobody_listens_and_the_server_is_left_in_peace() -> None:
         outcomes = await sender.deliver([a_mail(number) for number in range(20)])
     assert set(verdicts(outcomes)) == {"retry"}
     assert {outcome.error_code for outcome in outcomes} >= {"unreachable", "circuit_open"}
+
+
+async def test_a_server_that_turns_everybody_away_is_the_operators_to_mend() -> None:
+    """An address on a blocklist is greeted with 554 (RFC 5321 §3.1)."""
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"554 5.7.1 Your address is blocked\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        connections = MailServer("127.0.0.1", server.sockets[0].getsockname()[1], timeout_s=5.0)
+        sender = SmtpDeliverySender(connections, "hi@habits.example", local_name="api.habits.example")
+        [outcome] = await sender.deliver([a_mail(1)])
+        await sender.close()
+    assert (outcome.verdict, outcome.error_code) == ("retry", "smtp_554")
+    assert "blocked" in outcome.response["message"]
+
+
+async def test_why_a_server_is_not_reached_is_written_down(tmp_path: Path) -> None:
+    certificate_of_nobody, _ = certificate(tmp_path)
+    async with fake_smtp(start_tls=certificate_of_nobody) as fake, sender_to(fake) as sender:
+        [outcome] = await sender.deliver([a_mail(1)])
+    assert (outcome.verdict, outcome.error_code) == ("retry", "unreachable")
+    assert "certificate" in outcome.response["message"].lower()

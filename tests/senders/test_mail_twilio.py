@@ -1,8 +1,8 @@
 """Notifications as text messages by Twilio, and by the providers that Auth has."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from basalt.config import TwilioMessageSettings, VonageSettings
 from basalt.http import OutgoingClient
 from basalt.senders import Delivery, Outcome
 from basalt.senders.text_delivery import TextDeliverySender
-from basalt.senders.twilio_messages import TwilioMessageSender
+from basalt.senders.twilio_messages import CONCURRENCY, TwilioMessageSender
 from basalt.senders.vonage import VonageSender
 from tests.fakes.small_server import Reply, small_server
 from tests.fakes.sms import ACCOUNT as VONAGE_KEY
@@ -31,7 +31,7 @@ def fake() -> Iterator[FakeTwilio]:
         yield fake
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def sender_to(fake: FakeTwilio, **options: Any) -> AsyncIterator[TwilioMessageSender]:
     settings = TwilioMessageSettings(
         account_sid=ACCOUNT,
@@ -79,6 +79,33 @@ async def test_many_texts_are_each_answered_for(fake: FakeTwilio) -> None:
     assert outcomes[7].verdict == "dead_address"
     assert outcomes[9].verdict == "refused"
     assert [outcome.verdict for outcome in outcomes].count("accepted") == 38
+
+
+async def test_connections_are_kept_from_batch_to_batch() -> None:
+    """Each new one is a handshake, which costs more than the request."""
+    connections, serving = 0, list[asyncio.StreamWriter]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        serving.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n")[0]))
+                await asyncio.sleep(0.01)
+                body = b'{"sid": "SM1", "status": "queued"}'
+                writer.write(b"HTTP/1.1 201 Created\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, sender_to(FakeTwilio(url=url)) as sender:
+        for _ in range(3):
+            outcomes = await sender.deliver([a_text(key=f"d-{number}") for number in range(2 * CONCURRENCY)])
+            assert {outcome.verdict for outcome in outcomes} == {"accepted"}
+    assert connections <= CONCURRENCY
+    await asyncio.gather(*(writer.wait_closed() for writer in serving))
 
 
 @pytest.mark.parametrize(
@@ -147,12 +174,13 @@ async def test_a_provider_of_auth_carries_notifications() -> None:
             ),
             http,
         )
-        sender = TextDeliverySender("vonage", vonage, http, asyncio.Semaphore(2))
+        sender = TextDeliverySender("vonage", vonage, http)
         [outcome] = await sender.deliver([a_text()])
         assert (outcome.verdict, fake.sent[0]["to"]) == ("accepted", NUMBER.removeprefix("+"))
-        fake.next_replies = [(200, {"messages": [{"status": "9", "error-text": "Quota Exceeded"}]})]
-        [outcome] = await sender.deliver([a_text()])
-        assert (outcome.verdict, outcome.error_code) == ("refused", "not_taken")
+        for status, verdict in (("1", "retry"), ("9", "retry"), ("6", "refused")):
+            fake.next_replies = [(200, {"messages": [{"status": status, "error-text": "No"}]})]
+            [outcome] = await sender.deliver([a_text()])
+            assert (outcome.verdict, outcome.error_code) == (verdict, "not_taken")
     [outcome] = await sender.deliver([a_text()])
     assert (outcome.verdict, outcome.error_code) == ("retry", "unreachable")
     await sender.close()

@@ -150,7 +150,7 @@ def answering(*replies: Reply, pause_s: float = 0.0) -> Iterator[tuple[str, list
 
 
 async def ask(client: ProviderClient, url: str) -> int | Outcome:
-    answer = await client.ask("POST", url, json={})
+    answer = await client.ask(url, headers={}, json={})
     return answer.status if isinstance(answer, OutgoingAnswer) else answer
 
 
@@ -190,6 +190,15 @@ async def test_whoever_comes_while_one_tries_does_not_wait_for_long(http: Outgoi
         assert await trying == 200
 
 
+async def test_patience_that_is_asked_for_with_success_holds_back_nobody(http: OutgoingClient) -> None:
+    client = ProviderClient("local", http, Pace())
+    with answering(Reply(200, headers={"retry-after": "60"}), Reply(422, headers={"retry-after": "60"})) as (
+        url,
+        _,
+    ):
+        assert [await ask(client, url) for _ in range(3)] == [200, 422, 422]
+
+
 async def test_a_provider_that_is_down_is_left_in_peace_and_tried_again(
     http: OutgoingClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,7 +226,12 @@ async def test_a_bounded_number_is_asked_at_a_time(http: OutgoingClient) -> None
 async def test_what_never_left_is_told_from_what_may_have_arrived(http: OutgoingClient) -> None:
     client = ProviderClient("local", http, Pace(), timeout_s=0.2)
     with answering(Reply(), pause_s=0.5) as (url, asked_at):
-        assert await ask(client, url) == Outcome("unknown", error_code="timeout")
+        ends = [await ask(client, url)]
         assert len(asked_at) == 1
-    assert await ask(client, url) == Outcome("retry", error_code="unreachable")  # nobody listens any more
-    assert await ask(client, "ftp://localhost/") == Outcome("refused", error_code="invalid_url")
+    ends += [await ask(client, url), await ask(client, "ftp://localhost/")]  # nobody listens any more
+    assert [(end.verdict, end.error_code) for end in ends if isinstance(end, Outcome)] == [
+        ("unknown", "timeout"),
+        ("retry", "unreachable"),
+        ("retry", "invalid_url"),
+    ]
+    assert all(end.response["message"] for end in ends if isinstance(end, Outcome))

@@ -1,5 +1,6 @@
 """OneSignal: groups of equal messages, keys that make a second request harmless."""
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,14 @@ async def test_equal_messages_go_in_one_request_and_others_in_their_own(onesigna
     }
 
 
+async def test_messages_that_differ_do_not_wait_for_each_other(onesignal: OneSignal) -> None:
+    onesignal.fake.pause_s = 0.2
+    started = time.monotonic()
+    await onesignal.sender.deliver([message_to(f"sub{n}", body=f"For {n}") for n in range(8)])
+    assert time.monotonic() - started < 8 * onesignal.fake.pause_s
+    assert len(onesignal.fake.sent) == 8
+
+
 async def test_a_message_says_what_the_delivery_does(onesignal: OneSignal) -> None:
     await onesignal.send(
         "one", subject="New", data={"gig": 7}, ttl_s=60.5, is_urgent=True, badge=2, collapse_key="gigs"
@@ -76,8 +85,13 @@ async def test_a_request_without_an_answer_is_made_again_and_sent_once(
     outcomes = await onesignal.send("one", "two")
     assert [outcome.verdict for outcome in outcomes] == ["accepted", "accepted"]
     assert len(onesignal.fake.sent) == 2
-    onesignal.fake.next_replies = [reply, reply]
-    assert {outcome.verdict for outcome in await onesignal.send("three")} == {"unknown"}
+    for second in (
+        reply,
+        Reply(503),
+        Reply(429, headers={"retry-after": "0"}),
+    ):  # which say nothing of the message
+        onesignal.fake.next_replies = [reply, second]
+        assert {outcome.verdict for outcome in await onesignal.send("three")} == {"unknown"}
     await onesignal.send("three")  # the engine's next attempt
     assert len(onesignal.fake.sent) == 3
 
@@ -102,8 +116,10 @@ async def test_a_wrong_key_makes_messages_wait_for_the_operator(onesignal: OneSi
         (429, b'{"errors": ["API rate limit exceeded"]}', "retry"),
         (503, b"<html>", "retry"),
         (400, b'{"errors": ["Message Notifications must have English language content"]}', "refused"),
-        (200, b"[]", "refused"),
-        (200, b'{"id": null, "errors": 7}', "refused"),
+        (200, b"[]", "unknown"),
+        (200, b'{"id": null, "errors": 7}', "unknown"),
+        (200, b'{"id": "", "errors": ["All included players are not subscribed"]}', "dead_address"),
+        (200, b'{"id": "", "errors": ["Something else"]}', "refused"),
         (200, b'{"id": "x", "errors": {"invalid_player_ids": "odd"}}', "accepted"),
         (200, b'{"id": "x", "errors": {"invalid_player_ids": ["one", {}]}}', "dead_address"),
     ],

@@ -81,8 +81,11 @@ async def test_every_channel_looks_like_itself(console: Console) -> None:
 
 async def test_channel_recipient_and_place_choose(console: Console) -> None:
     await console.inbox.deliver(
-        [Delivery(f"m-{number}", f"user{number % 2}@example.com", body=str(number)) for number in range(120)]
-        + [Delivery("s-1", "+4917012345678", body="text")]
+        [
+            Delivery(f"m-{number}", f"user{number % 2}@example.com", body=str(number), channel="email")
+            for number in range(120)
+        ]
+        + [Delivery("s-1", "+4917012345678", body="text", channel="sms")]
     )
     assert [one["text"] for one in (await messages(console, channel="sms"))["messages"]] == ["text"]
     theirs = await messages(console, to="user1@example.com", limit=500)
@@ -111,9 +114,15 @@ async def test_a_bad_choice_is_a_clear_error(console: Console) -> None:
         ({"limit": "0"}, "invalid_limit"),
         ({"limit": "501"}, "invalid_limit"),
         ({"limit": "-1"}, "invalid_limit"),
+        ({"limit": "²"}, "invalid_limit"),
+        ({"before": "1_2026-01-01_" + "0" * 36}, "invalid_place"),
     ):
         answer = await console.browser.get("/inbox.json", params=query)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+
+
+async def test_a_recipient_that_nobody_can_have_has_no_messages(console: Console) -> None:
+    assert await messages(console, to="ada\0@example.com") == {"messages": [], "next": None}
 
 
 async def test_a_mail_is_a_document_of_its_own_in_which_nothing_acts(console: Console) -> None:
@@ -139,6 +148,8 @@ async def test_only_the_machine_itself_and_the_secret_key_may_look(console: Cons
             {"origin": "https://evil.example"},
             {"sec-fetch-site": "cross-site"},
             {"x-forwarded-for": "203.0.113.1"},
+            {"x-real-ip": "203.0.113.1"},
+            {"via": "1.1 proxy"},
             {"x-forwarded-for": "203.0.113.1", "apikey": console.keys.anon_key},
         ):
             assert (await console.browser.get(path, headers=headers)).status_code == 403
@@ -146,12 +157,34 @@ async def test_only_the_machine_itself_and_the_secret_key_may_look(console: Cons
         assert (await console.browser.get(path, headers=headers)).status_code == 200
 
 
+async def test_a_project_with_a_public_address_asks_for_the_key(
+    tmp_path: Path, database: DatabaseAccess
+) -> None:
+    """The proxy before it may look like a browser on the machine, as nginx does unless it is told otherwise."""
+    config = '[api]\nexternal_url = "https://api.habits.example"\n'
+    async with running_console(tmp_path, database, config) as console:
+        answer = await console.browser.get("/inbox")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "console_forbidden")
+        headers = {"apikey": console.keys.service_role_key}
+        assert (await console.browser.get("/inbox", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["http://localhost:54321", "http://192.168.1.20:54321", "http://[::1]:54321"])
+async def test_an_address_of_the_own_network_is_a_development_machines(
+    url: str, tmp_path: Path, database: DatabaseAccess
+) -> None:
+    async with running_console(tmp_path, database, f'[api]\nexternal_url = "{url}"\n') as console:
+        assert (await console.browser.get("/inbox")).status_code == 200
+
+
 async def test_in_app_notifications_stand_among_the_others(tmp_path: Path, database: DatabaseAccess) -> None:
     async with running_console(tmp_path, database, "[notify]\nenabled = true\n") as console:
         async with console.pool.connection() as connection:
             await connection.execute(NOTIFICATIONS)
         for number in range(6):
-            await console.inbox.deliver([Delivery(f"d-{number}", "ada@example.com", body=f"mail {number}")])
+            await console.inbox.deliver(
+                [Delivery(f"d-{number}", "ada@example.com", body=f"mail {number}", channel="email")]
+            )
             async with console.pool.connection() as connection:
                 await connection.execute(A_NOTIFICATION, [f"app {number}"])
         expected = [name for number in range(5, -1, -1) for name in (f"app {number}", f"mail {number}")]
@@ -240,10 +273,65 @@ async def test_a_hostile_mail_acts_neither_in_its_frame_nor_by_itself(console: C
     assert asked == []
 
 
+async def test_a_hostile_message_of_any_channel_acts_neither_on_the_page_nor_on_its_refresh(
+    console: Console, page: Page
+) -> None:
+    asked: list[str] = []
+
+    def note(request: Received) -> Reply:
+        asked.append(request.path)
+        return Reply(200, b"", {"access-control-allow-origin": "*"})
+
+    with small_server(note) as outside:
+        html = HOSTILE.replace("OUT", outside)
+        deep: Any = "x"
+        for _ in range(200):
+            deep = {"deep": deep}
+
+        async def send(prefix: str) -> None:
+            await console.inbox.deliver(
+                [
+                    Delivery(
+                        f"{prefix}-{channel}",
+                        html,
+                        subject=f'</title>"><img src=x onerror=\'fetch("{outside}/subject")\'>{html}',
+                        body=html,
+                        channel=channel,
+                        data={
+                            "type": html,
+                            "token": html,
+                            "image": f"x\" onerror=\"fetch('{outside}/image')",
+                            "image_url": "javascript:fetch('x')",
+                            html: html,
+                            "deep": deep,
+                        },
+                        badge=3,
+                    )
+                    for channel in ("email", "sms", "whatsapp", "push", "in_app")
+                ]
+            )
+
+        await send("first")
+        await asyncio.to_thread(page.open, f"{console.url}/studio/inbox")
+        assert (
+            await asyncio.to_thread(page.run, "document.querySelectorAll('#messages > article').length") == 5
+        )
+        await send("second")
+        await until(page, "document.querySelectorAll('#messages > article').length === 10")
+        shown = "[...document.querySelectorAll('article *')].map((one) => one.localName)"
+        names = set(await asyncio.to_thread(page.run, f"[...new Set({shown})]"))
+        assert not names & {"script", "svg", "form", "object", "embed", "style", "base", "meta", "a"}
+        assert await asyncio.to_thread(page.run, "document.querySelectorAll('[onerror]').length") == 0
+        await asyncio.to_thread(page.open, f"{console.url}/studio/inbox")
+    assert asked == []
+
+
 async def test_new_messages_come_by_themselves_and_nothing_that_is_open_closes(
     console: Console, page: Page
 ) -> None:
-    await console.inbox.deliver([Delivery("d-1", "+4917012345678", body="first", data={"a": 1})])
+    await console.inbox.deliver(
+        [Delivery("d-1", "+4917012345678", body="first", data={"a": 1}, channel="sms")]
+    )
     await asyncio.to_thread(page.open, f"{console.url}/studio/inbox")
     await asyncio.to_thread(page.run, "document.querySelector('details').open = true")
     await console.inbox.deliver([Delivery("d-2", "ada@example.com", html="<b>second</b>", channel="email")])

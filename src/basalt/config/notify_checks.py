@@ -23,6 +23,15 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "webpush": ("private_key", "subject"),
     "mixpanel": ("token",),
 }
+# Of each provider: what is sent in a header. Secrets that come from files like to end with a line break.
+IN_HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "resend": ("api_key",),
+    "sendgrid": ("api_key",),
+    "twilio": ("account_sid", "auth_token"),
+    "expo": ("access_token",),
+    "onesignal": ("api_key",),
+    "mixpanel": ("token",),
+}
 MAIL_PROVIDERS: Final = ("resend", "sendgrid", "smtp")
 
 
@@ -65,6 +74,10 @@ def _find_provider_problems(name: str, section: Any) -> Iterator[tuple[str, str]
             yield _key_of(section, one), f"it is missing, and {name} is configured otherwise"
     elif not missing and name in MAIL_PROVIDERS and not _is_sender(section.sender):
         yield "from", "this is no address"
+    for one in IN_HEADERS.get(name, ()):
+        value: str = getattr(section, one)
+        if not (value.isascii() and value.isprintable() and value == value.strip()):
+            yield _key_of(section, one), "it holds a line break, a space at its end, or what is not ASCII"
 
 
 def _find_choice_problems(notify: NotifySettings, place: str, *, has_smtp: bool) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,8 @@ from basalt.http.addresses import (
 from basalt.observe import outgoing_headers, span
 
 MAX_ANSWER_BYTES = 1024 * 1024
+# httpx keeps 20: of 32 requests at once to a provider, 12 began with a handshake every time.
+LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=5.0)
 
 Reason = Literal["timeout", "unreachable", "forbidden_address", "too_large", "invalid_url"]
 
@@ -54,7 +56,7 @@ class OutgoingClient:
     `allow_private` is the operator's word that those may lie in private networks."""
 
     def __init__(self, *, is_guarded: bool = False, allow_private: bool = False) -> None:
-        transport = httpx2.AsyncHTTPTransport(trust_env=not is_guarded)
+        transport = httpx2.AsyncHTTPTransport(trust_env=not is_guarded, limits=LIMITS)
         if is_guarded:
             transport._pool = httpcore2.AsyncConnectionPool(
                 ssl_context=httpx2.create_ssl_context(),

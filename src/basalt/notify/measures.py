@@ -25,3 +25,8 @@ IN_HAND: Final = Gauge("basalt_notify_in_hand", "Messages that this worker has c
 OLDEST_DUE_SECONDS: Final = Gauge(
     "basalt_notify_oldest_due_seconds", "Age of the message that has been due for longest.", ("provider",)
 )
+REPORTS: Final = Counter(
+    "basalt_notify_reports_total",
+    "What providers told of messages later, by webhook or receipt, and what became of it.",
+    ("provider", "outcome"),
+)

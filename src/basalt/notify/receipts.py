@@ -14,6 +14,14 @@ from basalt.senders import DeliverySender, ReceiptSource
 
 PAGE: Final = 1000
 
+# Ids and times rise together: what is older than the receipts ends with this one. It is found from the young end, so
+# that no more than a day's deliveries are looked at, however many are kept.
+LOAD_START: Final = """
+select d.id from public.notification_deliveries as d where d.created_at < now() - interval '1 day'
+order by d.id desc
+limit 1
+"""
+
 # Expo wants a quarter of an hour before it is asked.
 LOAD_ACCEPTED: Final = """
 select d.id, d.provider_message_id as message_id from public.notification_deliveries as d
@@ -35,13 +43,19 @@ class ReceiptGatherer:
         """The handler: once through all messages that are old enough and of which nothing is known."""
         applied = 0
         for provider, source in self._sources.items():
-            after = 0
+            after = await self._load_start()
             while rows := await self._load(provider, after):
                 after = rows[-1][0]
                 message_ids = [message_id for _, message_id in rows]
                 reports = await source.fetch_receipts(message_ids, now=datetime.now(UTC))
                 applied += (await apply_reports(self._pool, provider, reports)).applied
         return {"applied": applied}
+
+    async def _load_start(self) -> int:
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(LOAD_START)).fetchone()
+        start: int = 0 if row is None else row["id"]
+        return start
 
     async def _load(self, provider: str, after: int) -> Sequence[tuple[int, str]]:
         parameters = {"provider": provider, "after": after, "limit": PAGE}

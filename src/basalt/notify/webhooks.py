@@ -1,18 +1,19 @@
 """`POST /notify/v1/webhooks/PROVIDER`: providers tell what became of messages. Who signed the request is all that
 counts; what it says about messages that are not ours is no error, or providers would repeat it for days."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
-
-import psycopg
+from typing import Final
 
 from basalt import observe
 from basalt.http import Response, json_response
 from basalt.notify.call import Call
 from basalt.notify.errors import NotifyError
+from basalt.notify.measures import REPORTS
 from basalt.notify.reports import apply_reports
 from basalt.senders import ForgedReportError, ReportRequest
 
-MAX_REPORT_BYTES = 1024 * 1024  # SendGrid's batches are below 768 KB
+MAX_REPORT_BYTES: Final = 1024 * 1024  # SendGrid's batches are below 768 KB
 
 
 async def take_reports(call: Call, provider: str) -> Response:
@@ -33,15 +34,12 @@ async def take_reports(call: Call, provider: str) -> Response:
     try:
         reports = reader.read_reports(received, now=datetime.now(UTC))
     except ForgedReportError as exc:
+        REPORTS.add(1, provider, "forged")
         observe.event("delivery_report_forged", level="warning", provider=provider, client=request.client_ip)
         raise NotifyError("report_forged") from exc
     except ValueError as exc:
+        REPORTS.add(1, provider, "invalid")
         raise NotifyError("report_invalid", f"This is no report of {provider}") from exc
-    try:
-        counts = await apply_reports(call.ctx.pool, provider, reports)
-    except psycopg.DataError as exc:  # a text that PostgreSQL cannot hold
-        raise NotifyError("report_invalid", f"This is no report of {provider}") from exc
-    observe.event(
-        "delivery_reports", level="debug", provider=provider, applied=counts.applied, unknown=counts.unknown
-    )
-    return json_response({"applied": counts.applied, "unknown": counts.unknown})
+    counts = asdict(await apply_reports(call.ctx.pool, provider, reports))
+    observe.event("delivery_reports", level="debug", provider=provider, **counts)
+    return json_response(counts)

@@ -53,8 +53,8 @@ class Outcome(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """What a provider's webhook said about a message that it had accepted. `address` where the report concerns it
-    (a hard bounce ends the address). `id` makes a repeated report recognisable."""
+    """What a provider said later about a message that it had accepted. `id` makes a repeated report recognisable. A
+    bounce that `is_permanent` ends the address."""
 
     id: str
     message_id: str

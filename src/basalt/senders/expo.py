@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from basalt.config import ExpoSettings
-from basalt.http import OutgoingAnswer, OutgoingClient, parse_retry_after
+from basalt.http import OutgoingAnswer, OutgoingClient
 from basalt.senders.delivery import Delivery, Outcome, StatusReport
 from basalt.senders.pacing import Pace
+from basalt.senders.provider_answer import FAULTY, first_object, read_failure, read_object
 from basalt.senders.provider_client import ProviderClient
-from basalt.senders.push_message import read_object, ttl_seconds
+from basalt.senders.push_message import ttl_seconds
 
 API: Final = "https://exp.host"
 MESSAGES: Final = 100
@@ -55,10 +56,10 @@ class ExpoSender:
         reports: list[StatusReport] = []
         for part in _parts(message_ids, RECEIPTS):
             answer = await self._client.ask(
-                "POST", f"{self._url}/getReceipts", headers=self._headers, json={"ids": list(part)}
+                f"{self._url}/getReceipts", headers=self._headers, json={"ids": list(part)}
             )
             if isinstance(answer, OutgoingAnswer) and answer.status == 200:
-                receipts = read_object(answer.body).get("data")
+                receipts = read_object(answer).get("data")
                 wanted = set(part)
                 reports += [
                     read_receipt(message_id, receipt, now)
@@ -75,15 +76,15 @@ class ExpoSender:
     ) -> None:
         """One request; where Expo refuses the whole of it for some of its messages, it is cut into parts."""
         messages = [render_message(deliveries[place]) for place in places]
-        answer = await self._client.ask("POST", f"{self._url}/send", headers=self._headers, json=messages)
+        answer = await self._client.ask(f"{self._url}/send", headers=self._headers, json=messages)
         if isinstance(answer, Outcome):
             outcomes.update(dict.fromkeys(places, answer))
             return
-        if answer.status in (400, 413) and len(places) > 1:
+        if answer.status in FAULTY and len(places) > 1:
             for part in _divide(deliveries, places, answer):
                 await self._send(deliveries, part, outcomes)
             return
-        found = read_object(answer.body).get("data")
+        found = read_object(answer).get("data")
         if answer.status != 200 or not isinstance(found, list) or len(found) != len(places):
             outcomes.update(dict.fromkeys(places, read_refusal(answer)))
             return
@@ -111,9 +112,12 @@ def render_message(delivery: Delivery) -> dict[str, Any]:
 def read_ticket(ticket: object) -> Outcome:
     """What Expo says when it is given a message."""
     if not isinstance(ticket, dict):
-        return Outcome("unknown", error_code="invalid_answer")
+        return Outcome("unknown", error_code="unexpected_answer")
     if ticket.get("status") == "ok":
-        return Outcome("accepted", message_id=str(ticket.get("id", "")))
+        message_id = ticket.get("id")
+        if not isinstance(message_id, str) or not message_id:
+            return Outcome("unknown", error_code="unexpected_answer", response={"message": "no id"})
+        return Outcome("accepted", message_id=message_id)
     code, message = _read_error(ticket)
     response = {"message": message}
     if code == "DeviceNotRegistered":
@@ -142,16 +146,8 @@ def read_receipt(message_id: str, receipt: Mapping[str, Any], now: datetime) -> 
 
 def read_refusal(answer: OutgoingAnswer) -> Outcome:
     """What became of messages of which Expo took none."""
-    errors = read_object(answer.body).get("errors")
-    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
-    code = str(first.get("code") or f"http_{answer.status}")
-    response = {"status": answer.status, "message": str(first.get("message", ""))[:500]}
-    if answer.status == 200:
-        return Outcome("unknown", error_code="invalid_answer", response=response)
-    if answer.status == 429 or answer.status >= 500 or answer.status in (401, 403):
-        retry_after_s = parse_retry_after(answer.headers.get("retry-after"))
-        return Outcome("retry", error_code=code, response=response, retry_after_s=retry_after_s)
-    return Outcome("refused", error_code=code, response=response)
+    first = first_object(read_object(answer).get("errors"))
+    return read_failure(answer, first.get("message"), code=str(first.get("code") or ""))
 
 
 def _read_error(ticket: Mapping[str, Any]) -> tuple[str, str]:
@@ -164,7 +160,7 @@ def _divide(
     deliveries: Sequence[Delivery], places: Sequence[int], answer: OutgoingAnswer
 ) -> Iterator[Sequence[int]]:
     """By projects, where Expo says that tokens of several are mixed; else in two."""
-    errors = read_object(answer.body).get("errors")
+    errors = read_object(answer).get("errors")
     groups: dict[str, list[int]] = {}
     for error in errors if isinstance(errors, list) else []:
         details = error.get("details") if isinstance(error, dict) else None

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from basalt.http import OutgoingClient, OutgoingError
-from basalt.senders.message import SendError, TextMessage
+from basalt.senders.message import Fate, SendError, TextMessage
+from basalt.senders.provider_answer import is_for_now, read_object
 
 TIMEOUT_S: Final = 10.0  # GoTrue's, for all providers
 
@@ -20,24 +21,21 @@ async def post_form(
     try:
         answer = await http.send("POST", url, timeout_s=TIMEOUT_S, headers=headers, form=form)
     except OutgoingError as exc:
-        raise SendError(f"The provider cannot be asked: {exc}") from exc
-    try:
-        body = answer.json()
-    except ValueError as exc:
-        raise SendError(f"The provider answered {answer.status} without JSON") from exc
-    if not isinstance(body, dict):
-        raise SendError(f"The provider answered {answer.status} with JSON that is no object")
+        fate: Fate = "unknown" if exc.was_sent else "retry"
+        raise SendError(f"The provider cannot be asked: {exc}", fate=fate, code=exc.reason) from exc
+    body = read_object(answer)
+    if not body:
+        fate = "unknown" if answer.status < 300 else read_fate(answer.status)
+        raise SendError(f"The provider answered {answer.status} without a JSON object", fate=fate)
     return answer.status, body
+
+
+def read_fate(status: int) -> Fate:
+    """Of a message that was not taken."""
+    return "retry" if is_for_now(status) else "refused"
 
 
 def check_channel(message: TextMessage, provider: str) -> None:
     """Of providers that know text messages only."""
     if message.channel != "sms":
         raise SendError(f"{provider} does not take messages for {message.channel}")
-
-
-def first_entry(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The first object of a list in an answer; empty where there is none."""
-    entries = body.get(name)
-    first = entries[0] if isinstance(entries, list) and entries else None
-    return first if isinstance(first, dict) else {}

@@ -1,6 +1,5 @@
 """The development Inbox: messages that would have left the house, kept in `basalt.inbox_messages`."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,7 +13,6 @@ from basalt.senders.message import Mail, TextMessage
 
 Pool = AsyncConnectionPool[AsyncConnection[dict[str, Any]]]
 
-NUMBER: Final = re.compile(r"\+?[1-9][0-9]{6,14}")
 NUL: Final = "\0"
 
 INSERT_MESSAGE = """
@@ -68,7 +66,7 @@ class InboxDeliverySender:
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         columns = {
-            "channels": [one.channel or find_channel(one.address) for one in deliveries],
+            "channels": [one.channel for one in deliveries],
             "recipients": [_clean(one.address) for one in deliveries],
             "subjects": [_clean(one.subject) for one in deliveries],
             "bodies": [_clean(one.body) for one in deliveries],
@@ -85,17 +83,6 @@ class InboxDeliverySender:
 
     async def close(self) -> None:
         """The pool is its owner's."""
-
-
-def find_channel(address: str) -> str:
-    """Where a delivery does not say what it goes by.
-
-    >>> find_channel("ada@example.com"), find_channel("+491701234567"), find_channel('{"endpoint": "https://…"}')
-    ('email', 'sms', 'push')
-    """
-    if NUMBER.fullmatch(address):
-        return "sms"
-    return "email" if "@" in address and not address.startswith("{") else "push"
 
 
 def _details(delivery: Delivery) -> dict[str, Any]:

@@ -5,10 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 Channel = Literal["sms", "whatsapp"]
+Fate = Literal["refused", "retry", "unknown"]
 
 
 class SendError(Exception):
-    """The message did not leave. What it says is for the log."""
+    """The message did not leave, as far as is known. What it says is for the log. `fate` and `code`: what became of it,
+    as in an `Outcome`."""
+
+    def __init__(self, reason: str, *, fate: Fate = "refused", code: str = "not_taken") -> None:
+        super().__init__(reason)
+        self.fate = fate
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from typing import Final
 
 from basalt.config import MessageBirdSettings
 from basalt.http import OutgoingClient
-from basalt.senders.form_api import check_channel, first_entry, post_form
+from basalt.senders.form_api import check_channel, post_form, read_fate
 from basalt.senders.message import SendError, TextMessage
+from basalt.senders.provider_answer import first_object
 
 API: Final = "https://rest.messagebird.com"
 
@@ -28,8 +29,8 @@ class MessageBirdSender:
         authorization = f"AccessKey {self._settings.access_key}"
         status, body = await post_form(self._http, self._url, form, authorization=authorization)
         if not 200 <= status < 300:
-            reason = first_entry(body, "errors").get("description")
-            raise SendError(f"MessageBird answered {status}: {reason}")
+            reason = first_object(body.get("errors")).get("description")
+            raise SendError(f"MessageBird answered {status}: {reason}", fate=read_fate(status))
         recipients = body.get("recipients")
         if not isinstance(recipients, dict) or not recipients.get("totalSentCount"):
             raise SendError("MessageBird sent the message to nobody")

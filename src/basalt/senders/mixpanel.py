@@ -13,10 +13,10 @@ from typing import Any, Final
 import orjson
 
 from basalt.config import MixpanelSettings
-from basalt.http import OutgoingAnswer, OutgoingClient, parse_retry_after
+from basalt.http import OutgoingAnswer, OutgoingClient
 from basalt.senders.delivery import Outcome
 from basalt.senders.pacing import Pace
-from basalt.senders.provider_answer import note_failure, read_object
+from basalt.senders.provider_answer import note_failure, read_failure, read_object
 from basalt.senders.provider_client import TIMEOUT_S, ProviderClient
 
 API: Final = "https://api.mixpanel.com"
@@ -53,7 +53,7 @@ class MixpanelSender:
         outcomes: list[Outcome] = []
         for part in _cut([_render(event) for event in events]):
             content = b"[" + b",".join(part) + b"]"
-            answer = await self._client.ask("POST", self._url, headers=self._headers, content=content)
+            answer = await self._client.ask(self._url, headers=self._headers, content=content)
             outcomes += (
                 [answer] * len(part) if isinstance(answer, Outcome) else read_answer(answer, len(part))
             )
@@ -66,22 +66,25 @@ class MixpanelSender:
 def read_answer(answer: OutgoingAnswer, count: int) -> list[Outcome]:
     """A 400 that names events has taken the others."""
     body = read_object(answer)
-    if answer.status == 200:
+    if answer.status == 200 and body.get("status") == "OK":
         return [Outcome("accepted")] * count
-    code, response = f"http_{answer.status}", note_failure(answer.status, body.get("error"))
     failed = body.get("failed_records")
     if answer.status == 400 and isinstance(failed, list) and failed:
-        outcomes = [Outcome("accepted")] * count
-        for record in failed:
-            place = record.get("index") if isinstance(record, dict) else None
-            if isinstance(place, int) and 0 <= place < count:
-                reason = note_failure(400, f"{record.get('field')}: {record.get('message')}")
-                outcomes[place] = Outcome("refused", error_code="invalid_event", response=reason)
-        return outcomes
-    if answer.status in (401, 403, 408, 429) or answer.status >= 500:
-        pause_s = parse_retry_after(answer.headers.get("retry-after"))
-        return [Outcome("retry", error_code=code, response=response, retry_after_s=pause_s)] * count
-    return [Outcome("refused", error_code=code, response=response)] * count
+        refused = dict(filter(None, map(_read_refusal, failed)))
+        if len(refused) == len(failed) and all(0 <= place < count for place in refused):
+            return [refused.get(place, Outcome("accepted")) for place in range(count)]
+        unclear = note_failure(400, "events are refused that were not in the request")
+        return [Outcome("unknown", error_code="unexpected_answer", response=unclear)] * count
+    return [read_failure(answer, body.get("error"))] * count
+
+
+def _read_refusal(record: object) -> tuple[int, Outcome] | None:
+    """The place of an event, and why it is none."""
+    place = record.get("index") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or not isinstance(place, int):
+        return None
+    response = note_failure(400, f"{record.get('field')}: {record.get('message')}")
+    return place, Outcome("refused", error_code="invalid_event", response=response)
 
 
 def _render(event: TrackedEvent) -> bytes:

@@ -4,17 +4,19 @@ Messages of the same content go in one request to many subscriptions. It carries
 keys, so that a request without an answer is simply made again, and OneSignal sends it once.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from basalt.config import OneSignalSettings
-from basalt.http import OutgoingAnswer, OutgoingClient, parse_retry_after
+from basalt.http import OutgoingAnswer, OutgoingClient
 from basalt.senders.delivery import Delivery, Outcome
 from basalt.senders.pacing import Pace
+from basalt.senders.provider_answer import FAULTY, read_failure, read_object
 from basalt.senders.provider_client import ProviderClient
-from basalt.senders.push_message import TAG_BYTES, key_as_uuid, read_object, ttl_seconds
+from basalt.senders.push_message import TAG_BYTES, key_as_uuid, ttl_seconds
 
 API: Final = "https://api.onesignal.com"
 BATCH: Final = 1000  # of the 20,000 that a request may have
@@ -41,11 +43,17 @@ class OneSignalSender:
         for place, delivery in enumerate(deliveries):
             content = orjson.dumps(render_content(delivery), option=orjson.OPT_SORT_KEYS)
             groups.setdefault((content, delivery.address.startswith(ALIAS)), []).append(place)
-        outcomes: dict[int, Outcome] = {}
-        for (content, is_alias), places in groups.items():
-            group = [deliveries[place] for place in places]
-            results = await self._send(orjson.loads(content), group, is_alias=is_alias)
-            outcomes.update(zip(places, results, strict=True))
+        results = await asyncio.gather(
+            *(
+                self._send(orjson.loads(content), [deliveries[place] for place in places], is_alias=is_alias)
+                for (content, is_alias), places in groups.items()
+            )
+        )
+        outcomes = {
+            place: outcome
+            for places, some in zip(groups.values(), results, strict=True)
+            for place, outcome in zip(places, some, strict=True)
+        }
         return [outcomes[place] for place in range(len(deliveries))]
 
     async def close(self) -> None:
@@ -66,9 +74,7 @@ class OneSignalSender:
                 else {"include_subscription_ids": addresses}
             ),
         }
-        answer = await self._client.ask("POST", self._url, headers=self._headers, json=body)
-        if isinstance(answer, Outcome) and answer.verdict == "unknown":
-            answer = await self._client.ask("POST", self._url, headers=self._headers, json=body)
+        answer = await self._client.ask_surely(self._url, headers=self._headers, json=body)
         return [answer] * len(group) if isinstance(answer, Outcome) else read_answer(answer, addresses)
 
 
@@ -93,35 +99,24 @@ def render_content(delivery: Delivery) -> dict[str, Any]:
 
 def read_answer(answer: OutgoingAnswer, addresses: Sequence[str]) -> Sequence[Outcome]:
     """What became of the messages to these addresses."""
-    body = read_object(answer.body)
-    errors = body.get("errors")
-    if answer.status == 200:
-        message_id = str(body.get("id") or "")
-        invalid = _invalid_addresses(errors)
-        if not message_id and not invalid:
-            return [_refuse(answer, errors)] * len(addresses)
-        dead = Outcome("dead_address", error_code="invalid_subscription")
-        taken = (
-            Outcome("accepted", message_id=message_id)
-            if message_id
-            else Outcome("refused", error_code="not_subscribed")
-        )
-        return [dead if address in invalid else taken for address in addresses]
-    if answer.status == 429 or answer.status >= 500 or answer.status in (401, 403):
-        code, response = f"http_{answer.status}", {"status": answer.status, "errors": _words(errors)}
-        retry_after_s = parse_retry_after(answer.headers.get("retry-after"))
-        outcome = Outcome("retry", error_code=code, response=response, retry_after_s=retry_after_s)
-        return [outcome] * len(addresses)
-    return [_refuse(answer, errors)] * len(addresses)
+    body = read_object(answer)
+    invalid = _invalid_addresses(body.get("errors"))
+    dead, rest = Outcome("dead_address", error_code="invalid_subscription"), _read_rest(answer, body)
+    return [dead if address in invalid else rest for address in addresses]
 
 
-def _refuse(answer: OutgoingAnswer, errors: object) -> Outcome:
-    """Nobody of the recipients is subscribed, which OneSignal says in words; or the request is wrong."""
-    words = _words(errors)
+def _read_rest(answer: OutgoingAnswer, body: Mapping[str, Any]) -> Outcome:
+    """Of addresses that are not named. A success without an id has sent to nobody, and says why in words."""
+    message_id, errors = body.get("id"), body.get("errors")
+    if answer.status == 200 and isinstance(message_id, str) and message_id:
+        return Outcome("accepted", message_id=message_id)
+    words = [str(error)[:200] for error in errors[:5]] if isinstance(errors, list) else []
     response = {"status": answer.status, "errors": words}
-    if any("not subscribed" in word for word in words):
+    if answer.status in (200, *FAULTY) and any("not subscribed" in word for word in words):
         return Outcome("dead_address", error_code="not_subscribed", response=response)
-    return Outcome("refused", error_code=f"http_{answer.status}", response=response)
+    if answer.status == 200 and isinstance(errors, list | dict) and errors:
+        return Outcome("refused", error_code="http_200", response=response)
+    return read_failure(answer, ", ".join(words))
 
 
 def _invalid_addresses(errors: object) -> frozenset[str]:
@@ -136,10 +131,6 @@ def _invalid_addresses(errors: object) -> frozenset[str]:
     return frozenset(
         entry for found in lists if isinstance(found, list) for entry in found if isinstance(entry, str)
     )
-
-
-def _words(errors: object) -> list[str]:
-    return [str(error)[:200] for error in errors[:5]] if isinstance(errors, list) else []
 
 
 def _idempotency_key(group: Sequence[Delivery]) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from basalt import observe
-from basalt.http import OutgoingAnswer, OutgoingClient, OutgoingError, parse_retry_after
-from basalt.senders.delivery import Outcome
-from basalt.senders.pacing import Go, Later, Pace, Reading, read_status
+from basalt.http import OutgoingAnswer, OutgoingClient, OutgoingError
+from basalt.senders.delivery import Outcome, Verdict
+from basalt.senders.pacing import Go, Later, Pace, Reading
+from basalt.senders.provider_answer import FAULTY, is_unanswered, read_pace, read_pause
 
 TIMEOUT_S: Final = 15.0
 CONCURRENCY: Final = 8
@@ -20,7 +21,8 @@ ANSWER_BYTES: Final = 1024 * 1024
 
 
 class ProviderClient:
-    """`name` is the provider's. The pool of connections belongs to whoever gives it."""
+    """`name` is the provider's. The pool of connections belongs to whoever gives it. `read` tells from a status how the
+    provider is."""
 
     def __init__(
         self,
@@ -31,26 +33,26 @@ class ProviderClient:
         concurrency: int = CONCURRENCY,
         timeout_s: float = TIMEOUT_S,
         answer_bytes: int = ANSWER_BYTES,
+        read: Callable[[int], Reading] = read_pace,
     ) -> None:
         self.name = name
         self._http = http
         self._timeout_s = timeout_s
         self._answer_bytes = answer_bytes
+        self._read = read
         self._slots = asyncio.Semaphore(concurrency)
         self._turns = Turns(name, pace)
 
     async def ask(
         self,
-        method: str,
         url: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str],
         json: object = None,
         form: Mapping[str, str] | None = None,
         content: bytes | None = None,
-        read: Callable[[int], Reading] = read_status,
     ) -> OutgoingAnswer | Outcome:
-        """The provider's answer, whatever its status; or what became of the messages in the request because there is
+        """The answer to a `POST`, whatever its status; or what became of the messages in the request because there is
         none: `retry` if they have not left, `unknown` if they may have."""
         async with self._slots:
             began_at = await self._turns.wait()
@@ -58,7 +60,7 @@ class ProviderClient:
                 return began_at
             try:
                 answer = await self._http.send(
-                    method,
+                    "POST",
                     url,
                     timeout_s=self._timeout_s,
                     headers=headers,
@@ -68,13 +70,26 @@ class ProviderClient:
                     max_bytes=self._answer_bytes,
                 )
             except OutgoingError as exc:
-                if exc.reason in ("forbidden_address", "invalid_url"):
+                if exc.reason == "forbidden_address":
                     return Outcome("refused", error_code=exc.reason)
                 self._turns.note("failed", began_at)
-                return Outcome("unknown" if exc.was_sent else "retry", error_code=exc.reason)
-            retry_after_s = parse_retry_after(answer.headers.get("retry-after"))
-            self._turns.note(read(answer.status), began_at, retry_after_s)
+                verdict: Verdict = "unknown" if exc.was_sent else "retry"
+                return Outcome(verdict, error_code=exc.reason, response={"message": str(exc)})
+            reading = self._read(answer.status)
+            self._turns.note(reading, began_at, None if reading == "served" else read_pause(answer))
             return answer
+
+    async def ask_surely(
+        self, url: str, *, headers: Mapping[str, str], json: object
+    ) -> OutgoingAnswer | Outcome:
+        """Like `ask`, for a request with an idempotency key: without an answer it is made again at once. What is said
+        to the second counts if it is about the messages; else nothing is known yet."""
+        answer = await self.ask(url, headers=headers, json=json)
+        if is_unanswered(answer):
+            again = await self.ask(url, headers=headers, json=json)
+            if isinstance(again, OutgoingAnswer) and (again.status == 200 or again.status in FAULTY):
+                return again
+        return answer
 
 
 class Turns:

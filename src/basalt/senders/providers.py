@@ -4,7 +4,6 @@ The environment decides: in the Inbox nothing leaves the machine; sandbox and pr
 and what one lacks is not taken from the other. A provider's module is imported when the settings name the provider.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import formataddr
 from typing import TYPE_CHECKING, Final
@@ -49,7 +48,6 @@ else:
     twilio_reports = LateModule("basalt.senders.twilio_reports")
 
 TEXT_PROVIDERS: Final = ("twilio", "messagebird", "textlocal", "vonage")
-AUTH_CONCURRENCY: Final = 4
 
 
 def build_delivery_senders(settings: Settings, pool: Pool) -> Mapping[str, DeliverySender]:
@@ -157,8 +155,7 @@ def _texts_by_auth(settings: Settings) -> Iterator[tuple[str, DeliverySender]]:
         yield name, _twilio_by(settings, _twilio_of_auth(settings))
     elif name in TEXT_PROVIDERS:  # not `twilio_verify`, which words its messages itself
         http = OutgoingClient()
-        slots = asyncio.Semaphore(AUTH_CONCURRENCY)
-        yield name, text_delivery.TextDeliverySender(name, build_text_sender(sms, http), http, slots)
+        yield name, text_delivery.TextDeliverySender(name, build_text_sender(sms, http), http)
 
 
 def _twilio_of_auth(settings: Settings) -> TwilioMessageSettings:

@@ -1,13 +1,16 @@
-"""What readers of status webhooks have in common: when a signed time is too far off, and how bodies are read."""
+"""What readers of status webhooks have in common: when a signed time is too far off, how bodies are read, and what of
+them is kept."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from basalt.senders.delivery import ForgedReportError
 
-CLOCK_TOLERANCE = timedelta(minutes=5)  # standardwebhooks.com
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)  # standardwebhooks.com
+KEPT_CHARS: Final = 500
 
 
 def check_time(text: str, now: datetime, *, oldest: timedelta = CLOCK_TOLERANCE) -> None:
@@ -43,3 +46,24 @@ def read_instant(value: object, default: datetime) -> datetime:
     except (ValueError, OverflowError, OSError):
         pass
     return default
+
+
+def keep_fields(source: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Those of an event that are kept with the delivery, an object's own as well; each cut to 500 characters.
+
+    >>> kept = keep_fields({"click": {"link": "x" * 600, "a": {"b": 1}}, "to": "ada"}, ("type", "click"))
+    >>> kept.keys(), kept["click"].keys(), len(kept["click"]["link"])
+    (dict_keys(['click']), dict_keys(['link']), 500)
+    """
+    kept: dict[str, Any] = {}
+    for name in names:
+        match source.get(name):
+            case None:
+                pass
+            case dict() as inner:
+                kept[name] = keep_fields(
+                    inner, [key for key in inner if not isinstance(inner[key], dict)][:20]
+                )
+            case value:
+                kept[name] = str(value)[:KEPT_CHARS]
+    return kept

@@ -9,7 +9,7 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from basalt.senders.delivery import ForgedReportError, ReportRequest, ReportStatus, StatusReport
-from basalt.senders.report_signatures import check_time, read_instant, read_json
+from basalt.senders.report_signatures import check_time, keep_fields, read_instant, read_json
 
 STATUS_OF: Final[dict[str, ReportStatus]] = {
     "email.delivered": "delivered",
@@ -18,7 +18,7 @@ STATUS_OF: Final[dict[str, ReportStatus]] = {
     "email.bounced": "bounced",
     "email.complained": "complained",
     "email.failed": "failed",
-    "email.suppressed": "failed",
+    "email.suppressed": "bounced",
 }
 KEPT: Final = ("bounce", "failed", "suppressed", "click")
 
@@ -70,20 +70,21 @@ class ResendReportReader:
 def _read_report(
     webhook_id: str, status: ReportStatus, body: dict[str, Any], data: dict[str, Any], now: datetime
 ) -> StatusReport:
-    bounce = data.get("bounce")
-    kind = bounce.get("type") if isinstance(bounce, dict) else None
     return StatusReport(
         id=webhook_id,
         message_id=data["email_id"],
         status=status,
         at=read_instant(body.get("created_at"), now),
         error_code=_find_code(data, body["type"]) if status in ("bounced", "failed") else "",
-        # A bounce without a word on it is permanent, says the reference; `Transient` ones come with it.
-        is_permanent=status == "complained"
-        or body["type"] == "email.suppressed"
-        or (status == "bounced" and kind in ("Permanent", None)),
-        response={"type": body["type"], **{name: data[name] for name in KEPT if name in data}},
+        is_permanent=status == "complained" or (status == "bounced" and _is_permanent(data)),
+        response={"type": body["type"], **keep_fields(data, KEPT)},
     )
+
+
+def _is_permanent(data: dict[str, Any]) -> bool:
+    """A bounce without a word on it is, says the reference, and so is suppression; `Transient` ones say so."""
+    bounce = data.get("bounce")
+    return not isinstance(bounce, dict) or bounce.get("type") in ("Permanent", None)
 
 
 def _find_code(data: dict[str, Any], kind: str) -> str:

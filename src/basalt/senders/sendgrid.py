@@ -10,24 +10,23 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from email.utils import parseaddr
 from typing import Any, Final
 
 from basalt.config import SendGridSettings
-from basalt.http import OutgoingAnswer, OutgoingClient, parse_retry_after
-from basalt.senders.delivery import Delivery, Outcome
+from basalt.http import OutgoingAnswer, OutgoingClient
+from basalt.senders.delivery import Delivery, Outcome, Verdict
 from basalt.senders.mail_headers import list_headers
-from basalt.senders.pacing import Pace, Reading, read_status
-from basalt.senders.provider_answer import note_failure, read_object
+from basalt.senders.pacing import LONGEST_PAUSE_S, Pace
+from basalt.senders.provider_answer import first_object, note_failure, read_failure, read_object
 from basalt.senders.provider_client import TIMEOUT_S, ProviderClient
 
 API: Final = "https://api.sendgrid.com"
 KEY_ARGUMENT: Final = "basalt_delivery"
 MAX_PERSONALIZATIONS: Final = 1000
 CONCURRENCY: Final = 32  # mails that differ are a request each
-LONGEST_PAUSE_S: Final = 3600.0
-ACCOUNT_ERRORS: Final = (401, 403)
-BLAMED: Final = re.compile(r"personalizations\.(\d+)\.")
+BLAMED: Final = re.compile(r"personalizations\.([0-9]{1,4})\.")
 ADDRESS_FIELD: Final = re.compile(r"personalizations\.\d+\.to\b")
 
 
@@ -49,6 +48,7 @@ class SendGridSender:
         self._sender = _render_address(settings.sender)
         self._headers = {"authorization": f"Bearer {settings.api_key}", "accept": "application/json"}
         self._is_sandbox = is_sandbox
+        self._success = 200 if is_sandbox else 202
         self._http = http
         pace = Pace(rate_per_s=settings.rate_per_s)
         self._client = ProviderClient(self.name, http, pace, concurrency=CONCURRENCY, timeout_s=timeout_s)
@@ -64,13 +64,11 @@ class SendGridSender:
     async def _deliver_group(self, group: "Group", outcomes: dict[int, Outcome]) -> None:
         """Whom the answer blames is left out, and the others are sent again: a refused request has sent nothing."""
         while group:
-            answer = await self._client.ask(
-                "POST", self._url, headers=self._headers, json=self._render(group), read=_read_pace
-            )
+            answer = await self._client.ask(self._url, headers=self._headers, json=self._render(group))
             if isinstance(answer, Outcome):
                 outcomes.update((index, answer) for index, _ in group)
                 return
-            if answer.status in (200, 202):
+            if answer.status == self._success:
                 outcomes.update((index, _accept(delivery, answer)) for index, delivery in group)
                 return
             blamed = read_blame(answer, len(group))
@@ -118,7 +116,7 @@ def plan_requests(deliveries: Sequence[Delivery]) -> Iterator[Group]:
 
 
 def read_blame(answer: OutgoingAnswer, count: int) -> dict[int, Outcome]:
-    """Places of personalizations that a 400 finds fault with, where it names some and not all."""
+    """Places of personalizations that a 400 finds fault with."""
     errors = read_object(answer).get("errors")
     if answer.status != 400 or not isinstance(errors, list):
         return {}
@@ -127,25 +125,18 @@ def read_blame(answer: OutgoingAnswer, count: int) -> dict[int, Outcome]:
         field = str(error.get("field") or "") if isinstance(error, dict) else ""
         found = BLAMED.match(field + ".")
         if found is not None and int(found[1]) < count:
-            verdict: Any = "dead_address" if ADDRESS_FIELD.match(field) else "refused"
+            verdict: Verdict = "dead_address" if ADDRESS_FIELD.match(field) else "refused"
             response = note_failure(400, error.get("message"))
             blamed[int(found[1])] = Outcome(verdict, error_code="http_400", response=response)
     return blamed
 
 
 def read_refusal(answer: OutgoingAnswer) -> Outcome:
-    errors = read_object(answer).get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else {}
-    message = first.get("message") if isinstance(first, dict) else None
-    code, response = f"http_{answer.status}", note_failure(answer.status, message)
-    if answer.status == 504:  # somebody between us and them did not wait
-        return Outcome("unknown", error_code=code, response=response)
-    if answer.status in ACCOUNT_ERRORS or answer.status in (408, 429) or answer.status >= 500:
-        pause_s = parse_retry_after(answer.headers.get("retry-after"))
-        if pause_s is None:
-            pause_s = read_reset(answer.headers.get("x-ratelimit-reset"), time.time())
-        return Outcome("retry", error_code=code, response=response, retry_after_s=pause_s)
-    return Outcome("refused", error_code=code, response=response)
+    outcome = read_failure(answer, first_object(read_object(answer).get("errors")).get("message"))
+    if outcome.verdict == "retry" and outcome.retry_after_s is None:
+        pause_s = read_reset(answer.headers.get("x-ratelimit-reset"), time.time())
+        return replace(outcome, retry_after_s=pause_s)
+    return outcome
 
 
 def read_reset(value: str | None, now: float) -> float | None:
@@ -174,7 +165,3 @@ def _personalize(delivery: Delivery) -> dict[str, Any]:
 def _render_address(text: str) -> dict[str, str]:
     name, address = parseaddr(text)
     return {"email": address, "name": name} if name else {"email": address}
-
-
-def _read_pace(status: int) -> Reading:
-    return "failed" if status in ACCOUNT_ERRORS else read_status(status)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from basalt.senders.delivery import ForgedReportError, ReportRequest, ReportStatus, StatusReport
-from basalt.senders.report_signatures import check_time, read_instant, read_json
+from basalt.senders.report_signatures import check_time, keep_fields, read_instant, read_json
 from basalt.senders.sendgrid import KEY_ARGUMENT
 
 SIGNATURE: Final = "x-twilio-email-event-webhook-signature"
@@ -31,7 +31,6 @@ DEAD_DROPS: Final = frozenset(
     {"Bounced Address", "Invalid", "Spam Reporting Address", "Unsubscribed Address"}
 )
 KEPT: Final = ("event", "type", "reason", "status", "response", "sg_message_id", "bounce_classification")
-KEPT_CHARS: Final = 500
 
 
 class SendGridReportReader:
@@ -49,9 +48,9 @@ class SendGridReportReader:
     def read_reports(self, request: ReportRequest, *, now: datetime) -> Sequence[StatusReport]:
         self._check(request, now)
         events = read_json(request.body)
-        if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
+        if not isinstance(events, list):
             raise ValueError("The webhook is no list of events")
-        reports = (_read_report(event, now) for event in events)
+        reports = (_read_report(event, now) for event in events if isinstance(event, dict))
         return [report for report in reports if report is not None]
 
     def _check(self, request: ReportRequest, now: datetime) -> None:
@@ -74,17 +73,17 @@ def _read_report(event: dict[str, Any], now: datetime) -> StatusReport | None:
         return None
     at = read_instant(event.get("timestamp"), now)
     reason = str(event.get("reason") or "")
+    if status == "failed" and reason in DEAD_DROPS:
+        status = "bounced"  # SendGrid did not try, because it knows that the address is dead
+    code = str(event.get("status") or event.get("type") or reason)[:100]
     return StatusReport(
         id=str(event.get("sg_event_id") or f"{message_id}:{kind}:{at.timestamp():.0f}"),
         message_id=message_id,
         status=status,
         at=at,
-        error_code=str(event.get("status") or event.get("type") or reason)[:100]
-        if status in ("bounced", "failed")
-        else "",
+        error_code=code if status in ("bounced", "failed") else "",
         # `blocked` is the receiving server's mood, `bounce` the address's end.
         is_permanent=status == "complained"
-        or (status == "bounced" and event.get("type", "bounce") == "bounce")
-        or (status == "failed" and reason in DEAD_DROPS),
-        response={name: str(event[name])[:KEPT_CHARS] for name in KEPT if name in event},
+        or (status == "bounced" and event.get("type", "bounce") == "bounce"),
+        response=keep_fields(event, KEPT),
     )

@@ -6,7 +6,7 @@ A mail has the same `Message-ID` in every attempt, by which mailboxes recognise 
 import asyncio
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.headerregistry import Address
@@ -14,13 +14,18 @@ from email.utils import parseaddr
 from typing import Final
 
 import aiosmtplib
-from aiosmtplib import SMTPAuthenticationError, SMTPRecipientRefused, SMTPResponseException
+from aiosmtplib import (
+    SMTPAuthenticationError,
+    SMTPDataError,
+    SMTPRecipientRefused,
+    SMTPResponseException,
+)
 
 from basalt.senders.delivery import Delivery, Outcome
 from basalt.senders.mail_content import render_mail
 from basalt.senders.mail_headers import list_headers
 from basalt.senders.pacing import Pace, Reading
-from basalt.senders.provider_answer import note_failure
+from basalt.senders.provider_answer import KEPT_CHARS, note_failure
 from basalt.senders.provider_client import Turns
 from basalt.senders.smtp_connections import (
     MAX_CONNECTIONS,
@@ -32,9 +37,18 @@ from basalt.senders.smtp_connections import (
     SmtpConnections,
 )
 
-ENHANCED: Final = re.compile(r"\s*5\.(\d{1,3})\.(\d{1,3})\b")
+ENHANCED: Final = re.compile(r"\s*5\.(\d{1,3}\.\d{1,3})\b")
 NO_SUCH_ADDRESS: Final = frozenset({550, 551, 553})
-DEAD_DETAILS: Final = frozenset({("2", "1")})  # the mailbox is disabled; subject 1 is the address itself
+# No such mailbox, no such domain, no address, moved away, a domain without mail, a disabled mailbox. (1.7 and 1.8 are
+# about the sender's address.)
+DEAD_DETAILS: Final = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
+# Servers without such codes say 550 for whatever they do not like, first of all for a relay that is not set up.
+DEAD_WORDS: Final = re.compile(
+    r"(?:no such|unknown|invalid|unrouteable|non-?existent) (?:\w+ )?(?:user|mailbox|recipient|address|account)"
+    r"|(?:user|mailbox|recipient|address|account)\b.{0,80}"
+    r"(?:(?:not|n't) (?:found|exist|known)|unknown|disabled|no longer)",
+    re.IGNORECASE | re.DOTALL,
+)
 UNSAFE_IN_ID: Final = re.compile(r"[^A-Za-z0-9!#$%&'*+/=?^_{|}~.-]")
 
 
@@ -113,13 +127,13 @@ class SmtpDeliverySender:
             return read_reply(exc)
         except LostMailError:
             return _Failure(Outcome("unknown", error_code="connection_lost"), "failed")
-        except NoPrivacyError:
-            return _Failure(Outcome("retry", error_code="no_tls"), "failed")
+        except NoPrivacyError as exc:
+            return _Failure(Outcome("retry", error_code="no_tls", response=_note_reason(exc)), "failed")
         except TimeoutError:
             verdict = Outcome("unknown" if envelope.was_sent else "retry", error_code="timeout")
             return _Failure(verdict, "failed")
-        except (aiosmtplib.SMTPException, OSError):
-            return _Failure(Outcome("retry", error_code="unreachable"), "failed")
+        except (aiosmtplib.SMTPException, OSError) as exc:
+            return _Failure(Outcome("retry", error_code="unreachable", response=_note_reason(exc)), "failed")
         return None
 
 
@@ -132,12 +146,19 @@ def read_reply(exc: SMTPResponseException) -> _Failure:
     'refused'
     >>> read_reply(SMTPRecipientRefused(450, "4.2.0 Greylisted", "a@b.example")).outcome.verdict
     'retry'
+
+    What a server says to its greeting, to a login or to the sender is the operator's to mend, whatever its code.
+
+    >>> from aiosmtplib import SMTPSenderRefused
+    >>> read_reply(SMTPSenderRefused(550, "5.7.1 Not you", "hi@habits.example")).outcome.verdict
+    'retry'
     """
     code, response = f"smtp_{exc.code}", note_failure(exc.code, exc.message)
     if isinstance(exc, SMTPAuthenticationError):
         return _Failure(Outcome("retry", error_code="smtp_auth", response={"status": exc.code}), "failed")
-    if exc.code < 500:
-        reading: Reading = "failed" if exc.code == SERVICE_CLOSING else "served"
+    is_of_all = exc.code == SERVICE_CLOSING or not isinstance(exc, SMTPRecipientRefused | SMTPDataError)
+    if is_of_all or exc.code < 500:
+        reading: Reading = "failed" if is_of_all else "served"
         return _Failure(Outcome("retry", error_code=code, response=response), reading)
     is_dead = isinstance(exc, SMTPRecipientRefused) and _is_about_address(exc)
     return _Failure(
@@ -146,8 +167,20 @@ def read_reply(exc: SMTPResponseException) -> _Failure:
 
 
 def _is_about_address(exc: SMTPResponseException) -> bool:
-    """By the enhanced status code where there is one: 550 alone is said for policies, too."""
+    """By the enhanced status code where there is one (RFC 3463, RFC 7505), else by words.
+
+    >>> said = ("Unknown user", "No such user here", "<a@b.example>: Recipient address rejected: User unknown",
+    ...     "Mailbox not found", "Relay not permitted", "User unknown. Sender verify failed", "Mailbox unavailable")
+    >>> [_is_about_address(SMTPRecipientRefused(550, text, "a@b.example")) for text in said]
+    [True, True, True, True, False, False, False]
+    """
     found = ENHANCED.match(exc.message)
-    if found is None:
-        return exc.code in NO_SUCH_ADDRESS
-    return found[1] == "1" or (found[1], found[2]) in DEAD_DETAILS
+    if found is not None:
+        return found[1] in DEAD_DETAILS
+    is_of_sender = "sender" in exc.message.lower()  # Exim tells what a call back to the sender's server said
+    return exc.code in NO_SUCH_ADDRESS and not is_of_sender and DEAD_WORDS.search(exc.message) is not None
+
+
+def _note_reason(exc: Exception) -> Mapping[str, str]:
+    """For the operator: a name that does not resolve, a certificate that is not valid."""
+    return {"message": f"{type(exc).__name__}: {exc}"[:KEPT_CHARS]}

@@ -2,22 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
-from basalt.http import OutgoingClient, OutgoingError
+from basalt.http import OutgoingClient
 from basalt.senders.delivery import Delivery, Outcome
 from basalt.senders.message import SendError, TextMessage, TextSender
+from basalt.senders.provider_answer import KEPT_CHARS
+
+CONCURRENCY: Final = 4
 
 
 @dataclass(frozen=True)
 class TextDeliverySender:
-    """A `DeliverySender`. These providers say little: what they do not take is refused."""
+    """A `DeliverySender`. `http` is the sender's, and closed with this."""
 
     name: str
     sender: TextSender
     http: OutgoingClient
-    slots: asyncio.Semaphore
     batch_size: int = 50
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENCY))
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         return await asyncio.gather(*map(self._deliver_one, deliveries))
@@ -31,8 +35,6 @@ class TextDeliverySender:
             try:
                 await self.sender.send(message)
             except SendError as exc:
-                cause = exc.__cause__
-                if not isinstance(cause, OutgoingError):
-                    return Outcome("refused", error_code="not_taken", response={"message": str(exc)[:500]})
-                return Outcome("unknown" if cause.was_sent else "retry", error_code=cause.reason)
+                response = {"message": str(exc)[:KEPT_CHARS]}
+                return Outcome(exc.fate, error_code=exc.code, response=response)
         return Outcome("accepted")

@@ -4,8 +4,9 @@ from typing import Final
 
 from basalt.config import TextLocalSettings
 from basalt.http import OutgoingClient
-from basalt.senders.form_api import check_channel, first_entry, post_form
+from basalt.senders.form_api import check_channel, post_form, read_fate
 from basalt.senders.message import SendError, TextMessage
+from basalt.senders.provider_answer import first_object
 
 API: Final = "https://api.textlocal.in"
 
@@ -24,7 +25,9 @@ class TextLocalSender:
             "message": message.body,
             "numbers": message.to,
         }
-        _, body = await post_form(self._http, self._url, form)
+        status, body = await post_form(self._http, self._url, form)
         if body.get("status") != "success":
-            reason = first_entry(body, "errors")
-            raise SendError(f"Textlocal refused: {reason.get('message')} ({reason.get('code')})")
+            reason = first_object(body.get("errors"))
+            raise SendError(
+                f"Textlocal refused: {reason.get('message')} ({reason.get('code')})", fate=read_fate(status)
+            )

@@ -7,24 +7,24 @@ callbacks to `/notify/v1/webhooks/twilio`, where it can reach that.
 import asyncio
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 from basalt.config import TwilioMessageSettings
-from basalt.http import OutgoingAnswer, OutgoingClient, parse_retry_after
+from basalt.http import OutgoingAnswer, OutgoingClient
 from basalt.senders.delivery import Delivery, Outcome, Verdict
-from basalt.senders.pacing import Pace, Reading, read_status
-from basalt.senders.provider_answer import note_failure, read_object
+from basalt.senders.pacing import Pace
+from basalt.senders.provider_answer import note_failure, read_failure, read_object
 from basalt.senders.provider_client import TIMEOUT_S, ProviderClient
 
 API: Final = "https://api.twilio.com"
 CONCURRENCY: Final = 32  # Twilio queues them at the number's own rate
 MAX_VALIDITY_S: Final = 36_000
-ACCOUNT_ERRORS: Final = (401, 403)
 # Invalid number, not a mobile one, unsubscribed by STOP, unknown handset, landline (twilio.com/docs/api/errors).
-DEAD_NUMBER_CODES: Final = frozenset({21211, 21214, 21217, 21610, 21614, 30005, 30006})
-FULL_QUEUE_CODES: Final = frozenset({21611, 30001})
+DEAD_NUMBER_CODES: Final = frozenset({"21211", "21214", "21217", "21610", "21614", "30005", "30006"})
+FULL_QUEUE_CODES: Final = frozenset({"21611", "30001"})
 
 
 class TwilioMessageSender:
@@ -61,7 +61,7 @@ class TwilioMessageSender:
         form = {"To": f"+{delivery.address.removeprefix('+')}", "Body": delivery.body, **self._common}
         if delivery.ttl_s is not None:
             form["ValidityPeriod"] = str(min(max(1, int(delivery.ttl_s)), MAX_VALIDITY_S))
-        answer = await self._client.ask("POST", self._url, headers=self._headers, form=form, read=_read_pace)
+        answer = await self._client.ask(self._url, headers=self._headers, form=form)
         return answer if isinstance(answer, Outcome) else read_answer(answer)
 
 
@@ -71,20 +71,16 @@ def read_answer(answer: OutgoingAnswer) -> Outcome:
     if answer.status in (200, 201):
         message_id, status = body.get("sid"), body.get("status")
         if status in ("failed", "undelivered"):
-            return _refuse(body.get("error_code"), note_failure(answer.status, body.get("error_message")))
+            code = str(body.get("error_code") or status)
+            response = note_failure(answer.status, body.get("error_message"))
+            return Outcome(_judge(code), error_code=code, response=response)
         if isinstance(message_id, str) and message_id:
             return Outcome("accepted", message_id=message_id, response={"status": str(status)})
-        return Outcome("unknown", error_code="unexpected_answer", response=note_failure(answer.status, ""))
-    response = note_failure(answer.status, body.get("message"))
-    code = str(body.get("code") or f"http_{answer.status}")
-    if answer.status == 504:  # somebody between us and them did not wait
-        return Outcome("unknown", error_code=code, response=response)
-    if is_dead_number(code):
-        return Outcome("dead_address", error_code=code, response=response)
-    if answer.status in ACCOUNT_ERRORS or answer.status in (408, 429) or answer.status >= 500:
-        pause_s = parse_retry_after(answer.headers.get("retry-after"))
-        return Outcome("retry", error_code=code, response=response, retry_after_s=pause_s)
-    return _refuse(body.get("code") or code, response)
+        return read_failure(answer, "no sid")
+    code = str(body.get("code") or "")
+    outcome = read_failure(answer, body.get("message"), code=code)
+    is_judged = outcome.verdict == "refused" or is_dead_number(code)
+    return replace(outcome, verdict=_judge(code)) if is_judged else outcome
 
 
 def find_status_url(api_url: str) -> str:
@@ -102,17 +98,11 @@ def find_status_url(api_url: str) -> str:
 
 
 def is_dead_number(code: str) -> bool:
-    return code.isascii() and code.isdigit() and int(code) in DEAD_NUMBER_CODES
+    return code in DEAD_NUMBER_CODES
 
 
-def _refuse(code: Any, response: Any) -> Outcome:
-    verdict: Verdict = "refused"
-    if code in FULL_QUEUE_CODES:
-        verdict = "retry"
-    elif is_dead_number(str(code)):
-        verdict = "dead_address"
-    return Outcome(verdict, error_code=str(code or ""), response=response)
-
-
-def _read_pace(status: int) -> Reading:
-    return "failed" if status == 401 else read_status(status)
+def _judge(code: str) -> Verdict:
+    """Of a message that was not taken. A full queue has room again."""
+    if is_dead_number(code):
+        return "dead_address"
+    return "retry" if code in FULL_QUEUE_CODES else "refused"

@@ -40,14 +40,15 @@ class TwilioReportReader:
         if status is None:
             return []
         code = form.get("ErrorCode", "")[:20]
+        is_dead = status == "failed" and is_dead_number(code)
         return [
             StatusReport(
                 id=f"{message_id}:{kind}",
                 message_id=message_id,
-                status=status,
+                status="bounced" if is_dead else status,
                 at=now,
                 error_code=(code or kind) if status == "failed" else "",
-                is_permanent=status == "failed" and is_dead_number(code),
+                is_permanent=is_dead,
                 response={"MessageStatus": kind, "ErrorCode": code},
             )
         ]

@@ -4,10 +4,12 @@ from typing import Final
 
 from basalt.config import VonageSettings
 from basalt.http import OutgoingClient
-from basalt.senders.form_api import check_channel, first_entry, post_form
+from basalt.senders.form_api import check_channel, post_form, read_fate
 from basalt.senders.message import SendError, TextMessage
+from basalt.senders.provider_answer import first_object
 
 API: Final = "https://rest.nexmo.com"
+FOR_NOW: Final = frozenset({"1", "4", "5", "9"})  # throttled, credentials, an error of theirs, no credit left
 
 
 class VonageSender:
@@ -27,7 +29,9 @@ class VonageSender:
         }
         if not message.body.isascii():
             form["type"] = "unicode"
-        _, body = await post_form(self._http, self._url, form)
-        outcome = first_entry(body, "messages")  # errors come with status 200, too
-        if outcome.get("status") != "0":
-            raise SendError(f"Vonage refused: {outcome.get('error-text')} ({outcome.get('status')})")
+        status, body = await post_form(self._http, self._url, form)
+        outcome = first_object(body.get("messages"))  # errors come with status 200, too
+        code = outcome.get("status")
+        if code != "0":
+            reason = f"Vonage refused: {outcome.get('error-text')} ({code})"
+            raise SendError(reason, fate="retry" if code in FOR_NOW else read_fate(status))

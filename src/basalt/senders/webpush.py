@@ -24,7 +24,7 @@ from basalt.bounded_dict import BoundedDict
 from basalt.config import WebPushSettings
 from basalt.http import OutgoingAnswer, OutgoingClient
 from basalt.senders.delivery import Delivery, Outcome
-from basalt.senders.pacing import Pace
+from basalt.senders.pacing import Pace, read_status
 from basalt.senders.provider_answer import read_patience
 from basalt.senders.provider_client import ProviderClient
 from basalt.senders.push_message import collapse_tag, key_as_uuid, read_object, ttl_seconds
@@ -93,7 +93,7 @@ class WebPushSender:
         except ValueError:
             return Outcome("dead_address", error_code="invalid_subscription")
         answer = await self._client_of(subscription.origin).ask(
-            "POST", subscription.endpoint, headers=headers, content=content
+            subscription.endpoint, headers=headers, content=content
         )
         return answer if isinstance(answer, Outcome) else read_answer(answer)
 
@@ -106,6 +106,7 @@ class WebPushSender:
                 Pace(rate_per_s=self._rate_per_s),
                 concurrency=CONCURRENCY,
                 answer_bytes=ANSWER_BYTES,
+                read=read_status,  # a 404 is about the subscription
             )
         return client
 

@@ -114,11 +114,11 @@ class InboxPages:
 
 
 def _read_choice(request: Request) -> dict[str, str]:
-    """What the query chooses; an empty field of the form is none."""
+    """What the query chooses; an empty field of the form is none. No recipient holds a NUL."""
     given: dict[str, str] = {}
     for name, value in request.query():
         if name in ("to", "channel", "before") and value:
-            given.setdefault(name, value)
+            given.setdefault(name, value.replace("\0", "\ufffd"))
     if given.get("channel") not in (None, *INBOX_CHANNELS):
         raise BasaltError("invalid_channel", 400, f"channel is one of {', '.join(INBOX_CHANNELS)}")
     return given

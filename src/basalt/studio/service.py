@@ -2,7 +2,9 @@
 
 On a development machine the console is open to browsers on the machine itself; anybody else needs the secret key. "On
 the machine itself" is taken strictly, because web pages can make a browser ask 127.0.0.1 too: the request names a
-loopback host (no DNS rebinding), comes from no other origin and through no proxy.
+loopback host (no DNS rebinding), comes from no other origin and through no proxy. A project whose API has a public
+address (`api.external_url`) is no development machine's: the proxy before it may name a loopback host and nobody else,
+as nginx does unless it is told otherwise.
 """
 
 from dataclasses import asdict
@@ -26,6 +28,8 @@ else:
     jinja2 = LateModule("jinja2")
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+
+PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 # `restart_lsn`: from where on the server keeps its log for the slot.
 LOAD_SLOTS = """
@@ -52,6 +56,9 @@ class StudioService:
         self._realtime = realtime
         self._settings = settings
         self._authoriser = authoriser
+        self._is_development = not _is_public(
+            urlsplit(settings.api.external_url or "").hostname or "localhost"
+        )
         self._pool = open_pool(access.conninfo("postgres"), max_size=2, name="studio")
         self.routes = RouteTable(
             [
@@ -110,12 +117,12 @@ class StudioService:
         return Response(200, headers, html.encode())
 
     def _check_access(self, request: Request) -> None:
-        if self._has_secret_key(request) or _is_from_this_machine(request):
+        if self._has_secret_key(request) or (self._is_development and _is_from_this_machine(request)):
             return
         raise BasaltError(
             "console_forbidden",
             403,
-            "The console is open to a browser on this machine only",
+            "The console is open to a browser on this machine only, and with a public api.external_url to none",
             hint="Send the secret key in the `apikey` header",
         )
 
@@ -128,7 +135,7 @@ class StudioService:
 
 def _is_from_this_machine(request: Request) -> bool:
     headers = request.headers
-    is_direct = "x-forwarded-for" not in headers and "forwarded" not in headers
+    is_direct = not any(name in headers for name in PROXY_HEADERS)
     is_same_site = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
     return (
         is_direct
@@ -146,3 +153,10 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return host != "localhost"
