@@ -1,5 +1,6 @@
 """The engine's tables and routines as SQL sees them."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -272,6 +273,16 @@ def test_a_schema_that_no_context_could_be_held_against_is_refused(
 ) -> None:
     with refused(connection, "PT400", f"metadata_schema.*{message}"):
         a_template(connection, "gig.new", "in_app", "x", schema)
+
+
+@pytest.mark.req("H22")
+def test_time_zones_are_found_without_reading_all_of_them(connection: Connection, ann: UUID) -> None:
+    """A person who saves preferences again and again costs the others nothing."""
+    connection.execute("insert into public.notification_preferences (user_id) values (%s)", [ann])
+    started = time.monotonic()
+    for zone in ("Europe/Vienna", "Asia/Kolkata", "UTC") * 20:
+        connection.execute("update public.notification_preferences set timezone = %s", [zone])
+    assert time.monotonic() - started < 3  # 60 of them took ten seconds
 
 
 REFUSED_PREFERENCES: dict[str, tuple[str, str]] = {

@@ -171,7 +171,7 @@ as $$
 declare
     same text;
 begin
-    if zone = 'UTC' then
+    if exists (select from basalt.notify_time_zones as z where z.name = zone) then
         return;
     end if;
     select z.name into same from pg_timezone_names as z
