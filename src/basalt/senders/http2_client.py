@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from basalt import observe
-from basalt.senders.http2_protocol import Answered, Event, Failed, Goodbye, Http2Protocol, Http2Request
+from basalt.senders.http2_protocol import Answered, Event, Goodbye, Http2Protocol, Http2Request
 
 CONNECT_LIMIT_S: Final = 10.0
 CONNECT_AGAIN_S: Final = 1.0  # after an attempt that failed
@@ -306,23 +306,20 @@ class _Connection(asyncio.Protocol):
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
-            match event:
-                case Answered(stream):
-                    self._open.pop(stream).end(event)
-                case Failed(stream, is_untouched, reason):
-                    pending = self._open.pop(stream)
-                    if is_untouched:
-                        self._client.try_again(pending)
-                    else:
-                        pending.end(InDoubtError(reason))
-                case Goodbye(code, words):
-                    observe.event(
-                        "http2_goodbye",
-                        level="warning" if code else "debug",
-                        host=self._client.host,
-                        code=code,
-                        reason=words[:WORDS].decode("ascii", "replace"),
-                    )
+            if isinstance(event, Answered):  # `match` would cost a microsecond a message
+                self._open.pop(event.stream).end(event)
+            elif isinstance(event, Goodbye):
+                observe.event(
+                    "http2_goodbye",
+                    level="warning" if event.code else "debug",
+                    host=self._client.host,
+                    code=event.code,
+                    reason=event.words[:WORDS].decode("ascii", "replace"),
+                )
+            elif event.is_untouched:
+                self._client.try_again(self._open.pop(event.stream))
+            else:
+                self._open.pop(event.stream).end(InDoubtError(event.reason))
 
     def _end(self, events: list[Event]) -> None:
         self.is_lost = True

@@ -46,6 +46,8 @@ class TokenBucket:
 
     def take(self, now: float, *, longest_wait_s: float) -> float | None:
         """Seconds until the turn of whoever asks; None, and no turn, where that is longer than `longest_wait_s`."""
+        if not self._interval_s:
+            return 0.0
         turn_at = max(self._next_turn_at, now - self._saved_s)
         wait_s = max(0.0, turn_at - now)
         if wait_s > longest_wait_s:
