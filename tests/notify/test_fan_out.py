@@ -410,9 +410,20 @@ async def test_retention_is_kept_by_the_worker(notify_database: DatabaseAccess) 
             "update public.notifications set created_at = now() - interval '100 days' where queue_id = 1"
         )
         await sql.rows("update public.notifications set expires_at = now() where queue_id = 2")
+        for address in ("token-1", "token-2"):
+            await a_device(sql, ann, address)
+        await sql.rows(
+            "insert into public.notification_queue (event_id, user_id, channel, channel_id, status, finished_at)"
+            " select e.id, c.user_id, 'push', c.id, 'sent', now() from public.notification_channels as c"
+            " cross join (select id from public.notification_events limit 1) as e where c.address = 'token-1'"
+        )
         async with an_engine(notify_database):
             await sql.becomes(2, "select count(*) from public.notifications")
             await sql.becomes(1, "select count(*) from public.notifications where archived_at is not null")
+            used = (
+                "select array_agg(address) from public.notification_channels where last_used_at is not null"
+            )
+            await sql.becomes(["token-1"], used)
 
 
 async def test_outsiders_cannot_touch_what_the_engine_keeps(notify_database: DatabaseAccess) -> None:

@@ -36,7 +36,8 @@ from basalt.senders import DeliverySender
 
 JOB_LIMIT_S = 60.0  # then another job goes on, well within a queue's time limit
 ROOM_LIMIT_S = 1.0  # then the queue has it, and other workers with it
-BREATHE_EVERY = 100  # people, after which the event loop has its turn
+BREATHE_AFTER_S = 0.01  # then the event loop has its turn
+MOST_PAGE_CHARS = 16_000_000  # of what is said to each person; the next page says the rest
 
 BEGIN: Final = """
 with begun as (
@@ -149,7 +150,7 @@ class Expander:
         if event.expires_at is not None and event.expires_at <= event.now:
             raise EventError("event_expired", "It had expired before anybody could be told")
         writer = Writer(event, self._book)
-        writer.check()
+        await asyncio.to_thread(writer.check)  # a long text takes its time to compile
         problems = Problems(event.error)
         for channel in writer.find_missing():
             problems.add("template_not_found", f"{event.event_type} has no template for {channel}")
@@ -174,9 +175,9 @@ class Expander:
             assert row is not None
             writer = Writer(event, self._book)
             channels = () if event.channels == ("in_app",) else writer.list_channels()
-            people = await load_page(connection, event, row["cursor"], self._page_size, channels)
+            page = await load_page(connection, event, row["cursor"], self._page_size, channels)
             problems = Problems(event.error)
-            rows = await self._plan(connection, event, people, writer, problems)
+            rows, people = await self._plan(connection, event, page, writer, problems)
             leaving = _gather_leaving(rows)
             passing = self._find_passing(event, leaving)
             for provider, way in passing.items():
@@ -196,7 +197,7 @@ class Expander:
             }
             noted = await (await connection.execute(NOTE_PAGE, params)).fetchone()
             assert noted is not None
-            is_last = len(people) < self._page_size
+            is_last = len(people) == len(page) < self._page_size
             if is_last:
                 await connection.execute(FINISH, {"id": event.id})
             counts = {provider: len(several) for provider, several in leaving.items()}
@@ -235,16 +236,21 @@ class Expander:
         told = await load_told(connection, event.id, limited)
         undemanding = Undemanding(event, writer, self._choose)
         rows: list[NewRow] = []
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
         for number, person in enumerate(people):
-            if number % BREATHE_EVERY == 0:
-                await asyncio.sleep(0)
             preferences = known.get(person.user_id)
             if preferences is NO_PREFERENCES:
                 rows += undemanding.write_rows(person, problems)
             elif preferences is not None:
                 recipient = build_recipient(person, preferences, told, self._choose, problems)
                 rows += write_rows(event, person, recipient, writer, problems)
-        return rows
+            if writer.char_count > MOST_PAGE_CHARS:
+                return rows, people[: number + 1]
+            if loop.time() - began_at > BREATHE_AFTER_S:
+                await asyncio.sleep(0)
+                began_at = loop.time()
+        return rows, people
 
     async def _go_on_later(self, event_id: str, page: Page) -> None:
         async with self._pool.connection() as connection:

@@ -65,6 +65,7 @@ class Writer:
         self._available: dict[str | None, frozenset[NotifyChannel]] = {}
         self._personal: dict[str, bool] = {}
         self.payloads: list[dict[str, Any]] = []
+        self.char_count = 0
 
     def check(self) -> None:
         """That every template of the event can be rendered, before anything is queued. Raises EventError for none, and
@@ -147,6 +148,7 @@ class Writer:
     def _keep(self, template: Template, recipient: Mapping[str, str]) -> int:
         rendered = render(template, self._build_variables(recipient))
         self.payloads.append(build_payload(self._event, rendered.subject, rendered.body, rendered.html))
+        self.char_count += len(rendered.subject) + len(rendered.body) + len(rendered.html or "")
         return len(self.payloads) - 1
 
     def _build_variables(self, recipient: Mapping[str, str]) -> dict[str, Any]:

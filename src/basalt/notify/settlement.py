@@ -19,7 +19,7 @@ from basalt.config import NotifySettings
 from basalt.jobs import BY_INDEX, array
 from basalt.notify.claiming import Claimed
 from basalt.postgres import Query
-from basalt.senders import Outcome
+from basalt.senders import LONGEST_PAUSE_S, Outcome
 
 RowEnd = Literal["pending", "sent", "delivered", "failed", "expired"]
 MAX_RESPONSE_BYTES = 4096
@@ -149,11 +149,11 @@ def compute_delay_s(
     >>> settings = NotifySettings(first_delay_s=5, longest_delay_s=60)
     >>> [compute_delay_s(attempt, None, settings, lambda: 0.0) for attempt in (1, 2, 3, 5, 5000)]
     [2.5, 5.0, 10.0, 30.0, 30.0]
-    >>> compute_delay_s(1, 120, settings, lambda: 0.5)
-    126.0
+    >>> compute_delay_s(1, 120, settings, lambda: 0.5), compute_delay_s(1, 1e9, settings, lambda: 0.0)
+    (126.0, 3600.0)
     """
     if retry_after_s is not None:
-        return max(0.0, retry_after_s) * (1 + RETRY_AFTER_SLACK * draw())
+        return min(max(0.0, retry_after_s), LONGEST_PAUSE_S) * (1 + RETRY_AFTER_SLACK * draw())
     pause_s = min(settings.longest_delay_s, settings.first_delay_s * float(2 ** min(attempt - 1, 64)))
     return pause_s * (1 + draw()) / 2
 

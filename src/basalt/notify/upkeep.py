@@ -74,6 +74,7 @@ from unnest($1::text[]) as p(name)
 """
 
 CLEAN_UP: Final = (
+    Query("select basalt.note_used_channels()"),
     Query("select basalt.archive_notifications()"),
     Query("select basalt.delete_old_notifications()"),
     Query("select basalt.delete_old_deliveries()"),

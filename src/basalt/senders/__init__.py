@@ -46,6 +46,7 @@ from basalt.senders.message import (
     TextMessage,
     TextSender,
 )
+from basalt.senders.pacing import LONGEST_PAUSE_S
 from basalt.senders.providers import build_delivery_senders, choose_provider, report_readers
 from basalt.senders.smtp import SmtpSender
 from basalt.senders.twilio import TwilioVerifySender
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INBOX_CHANNELS",
+    "LONGEST_PAUSE_S",
     "Channel",
     "CodeChecker",
     "Delivery",

@@ -65,7 +65,8 @@ select p.*, (
     select jsonb_agg(jsonb_build_array(n.nspname, c.relname, a.attname, format('%%I.%%I', n.nspname, c.relname),
         quote_ident(a.attname), format_type(a.atttypid, null), exists (
         select from pg_catalog.pg_index as i
-        where i.indrelid = c.oid and i.indkey[0] = a.attnum and i.indpred is null and i.indisvalid)))
+        where i.indrelid = c.oid and i.indkey[0] = a.attnum and i.indisvalid
+            and (i.indpred is null or pg_get_expr(i.indpred, i.indrelid) = format('(%%I IS NOT NULL)', a.attname)))))
     from pg_catalog.pg_depend as d
     join pg_catalog.pg_class as c on c.oid = d.refobjid and c.relkind in ('r', 'p', 'm')
     join pg_catalog.pg_namespace as n on n.oid = c.relnamespace and n.nspname <> all (%(platform)s)

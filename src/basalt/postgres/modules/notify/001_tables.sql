@@ -36,6 +36,7 @@ create table if not exists public.notification_channels (
     is_enabled boolean not null default true,
     disabled_reason text,
     verified boolean not null default false,
+    registered_at timestamptz not null default now(),
     last_used_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
@@ -147,7 +148,7 @@ create table if not exists public.notification_queue (
     autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000,
     autovacuum_analyze_scale_factor = 0.02);
 create index if not exists notification_queue_event_id_idx on public.notification_queue (event_id);
-create index if not exists notification_queue_user_id_idx on public.notification_queue (user_id, id desc);
+create index if not exists notification_queue_user_id_idx on public.notification_queue (user_id, scheduled_for);
 create index if not exists notification_queue_finished_at_idx
     on public.notification_queue (finished_at) where finished_at is not null;
 

@@ -125,12 +125,12 @@ begin
         where c.channel = 'push' and c.provider = register_notification_channel.provider and c.address = wanted.address
             and c.user_id <> caller_id;
     end if;
-    insert into public.notification_channels as c (user_id, channel, provider, address, label, last_used_at)
+    insert into public.notification_channels as c (user_id, channel, provider, address, label, registered_at)
     values (
         caller_id, register_notification_channel.channel, register_notification_channel.provider, wanted.address,
         register_notification_channel.label, now())
     on conflict (user_id, channel, address) do update  -- what the engine had disabled lives; what its owner had, does not
-    set provider = excluded.provider, is_enabled = c.is_enabled or c.disabled_reason is not null, last_used_at = now(),
+    set provider = excluded.provider, is_enabled = c.is_enabled or c.disabled_reason is not null, registered_at = now(),
         label = coalesce(excluded.label, c.label)
     returning c.id into wanted.id;
     -- Tokens change, and the old ones are not always taken back.
@@ -138,7 +138,7 @@ begin
     where c.id in (
         select o.id from public.notification_channels as o
         where o.user_id = caller_id and not o.verified
-        order by o.last_used_at desc nulls last, o.created_at desc offset 100);
+        order by o.registered_at desc, o.created_at desc offset 100);
     return wanted.id;
 end
 $$;

@@ -83,12 +83,40 @@ $$;
 comment on function basalt.delete_old_deliveries(integer) is
     'Deletes settled messages with their deliveries after notify.keep_deliveries, and events of which nothing is left. How many.';
 
+create or replace function basalt.note_used_channels(batch_size integer default 10000) returns bigint
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    changed bigint;
+begin
+    with used as (
+        select q.channel_id as id, max(q.finished_at) as at from public.notification_queue as q
+        where q.finished_at > now() - interval '1 day' and q.status in ('sent', 'delivered') and q.channel_id is not null
+        group by q.channel_id),
+    stale as (
+        select c.id, u.at from public.notification_channels as c
+        join used as u on u.id = c.id
+        where c.last_used_at is null or c.last_used_at < u.at - interval '1 day'
+        order by c.id limit batch_size for update of c skip locked)
+    update public.notification_channels as c set last_used_at = s.at from stale as s where c.id = s.id;
+    get diagnostics changed = row_count;
+    return changed;
+end
+$$;
+
+comment on function basalt.note_used_channels(integer) is
+    'Writes down by which channels something was sent within a day, for each once a day at most: a fan-out that wrote it for '
+    'every message would write every channel. How many.';
+
 do $$
 declare
     routine regprocedure;
 begin
     foreach routine in array array[
         'basalt.archive_notifications(integer)', 'basalt.delete_old_notifications(integer)',
+        'basalt.note_used_channels(integer)',
         'basalt.delete_old_deliveries(integer)']
     loop
         perform pg_temp.give_to_owner(routine);
