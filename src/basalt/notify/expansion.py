@@ -227,10 +227,11 @@ class Expander:
         self,
         connection: Connection,
         event: Event,
-        people: list[Person],
+        people: Sequence[Person],
         writer: Writer,
         problems: Problems,
-    ) -> list[NewRow]:
+    ) -> tuple[list[NewRow], Sequence[Person]]:
+        """The rows, and the people that they are for: fewer than these where they would say too much at once."""
         known = read_preferences(people, problems)
         limited = [user_id for user_id, preferences in known.items() if preferences.hourly_limit]
         told = await load_told(connection, event.id, limited)

@@ -7,10 +7,11 @@ callbacks to `/notify/v1/webhooks/twilio`, where it can reach that.
 import asyncio
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlsplit
+
+from msgspec.structs import replace
 
 from basalt.config import TwilioMessageSettings
 from basalt.http import OutgoingAnswer, OutgoingClient
