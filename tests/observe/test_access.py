@@ -106,7 +106,7 @@ async def answers(url: str) -> None:
 
 
 async def test_the_port_passes_to_another_process_when_its_holder_ends(
-    database: DatabaseAccess, tmp_path: Path
+    database: DatabaseAccess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = settings_of(tmp_path, METRICS_PORT=str(free_port()))
     page, operators = MetricsPage(settings, database), Operators(settings)
@@ -115,11 +115,38 @@ async def test_the_port_passes_to_another_process_when_its_holder_ends(
     first = asyncio.create_task(MetricsPort(settings, page, operators).run(first_stops))
     await answers(url)
     second = asyncio.create_task(MetricsPort(settings, page, operators).run(second_stops))
+    await answers(url)
     first_stops.set()
     await first
     await answers(url)
     second_stops.set()
     await second
+    assert "metrics_not_listening" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("problem", ["another program", "no such host"])
+async def test_a_port_that_cannot_be_had_is_said_once(
+    database: DatabaseAccess, tmp_path: Path, capsys: pytest.CaptureFixture[str], problem: str
+) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nsomebody else")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as squatter:
+        host = "127.0.0.1" if problem == "another program" else "no-such-host.invalid"
+        port_number = squatter.sockets[0].getsockname()[1]
+        settings = settings_of(tmp_path, METRICS_HOST=host, METRICS_PORT=str(port_number))
+        stops = asyncio.Event()
+        port = MetricsPort(settings, MetricsPage(settings, database), Operators(settings))
+        running = asyncio.create_task(port.run(stops))
+        written = ""
+        async with asyncio.timeout(10):
+            while "metrics_not_listening" not in written:
+                await asyncio.sleep(0.02)
+                written += capsys.readouterr().err
+        stops.set()
+        await running
+    assert written.count("metrics_not_listening") == 1
 
 
 async def test_bytes_that_are_no_request_end_the_connection(database: DatabaseAccess, tmp_path: Path) -> None:
