@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from basalt.http import OutgoingClient, OutgoingError
-from basalt.senders.delivery import Delivery, Outcome
+from basalt.senders.delivery import Delivery, Outcome, deliver_each
 from basalt.senders.message import SendError, TextMessage, TextSender
 
 
@@ -20,7 +20,7 @@ class TextDeliverySender:
     batch_size: int = 50
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
-        return await asyncio.gather(*map(self._deliver_one, deliveries))
+        return await deliver_each(self._deliver_one, deliveries)
 
     async def close(self) -> None:
         await self.http.close()
