@@ -23,7 +23,7 @@ from basalt.gateway.metrics_port import MetricsPort
 from basalt.gateway.operators import Operators
 from basalt.gateway.reporting import Reporter
 from basalt.http import Request, Response
-from basalt.postgres import DatabaseAccess
+from basalt.postgres import DatabaseAccess, access_from_url
 from tests.gateway.serving import serving
 from tests.ports import free_port
 
@@ -230,3 +230,10 @@ def test_what_is_off_is_not_even_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_database_url_that_cannot_be_read_is_told_without_its_password(tmp_path: Path) -> None:
+    """libpq quotes all of it."""
+    with pytest.raises(BasaltError, match="cannot be read") as refused:
+        access_from_url("postgres//ada:hunter2@db/app", tmp_path)
+    assert "hunter2" not in refused.value.message
