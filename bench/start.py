@@ -2,7 +2,9 @@
 `python -m bench.start [DIR] [--runs 3]`.
 
 Each run copies the project, starts it for the first time and for the second, asks REST, Auth and Storage once, and
-adds up the memory of Basalt's own processes (PostgreSQL's are not counted). Linux only: memory is read from /proc.
+adds up the memory of Basalt's own processes (PostgreSQL's are not counted): resident (RSS, where a page that three
+processes share counts three times), and in brackets proportional (PSS, where it counts once). Linux only: both are read
+from /proc/PID/smaps_rollup.
 """
 
 import argparse
@@ -33,12 +35,14 @@ STOP_LIMIT_S = 60
 
 @dataclass(frozen=True)
 class Start:
-    """`ready_s` until it says so, `answers_ms` of the first request to each of PATHS, `memory` in MiB by process."""
+    """`ready_s` until it says so, `answers_ms` of the first request to each of PATHS, `memory` (RSS) and `shared_out`
+    (PSS) in MiB by process."""
 
     ready_s: float
     cpu_s: float
     answers_ms: tuple[float, ...]
     memory: Mapping[str, float]
+    shared_out: Mapping[str, float]
 
 
 def main() -> None:
@@ -86,14 +90,16 @@ def measure(project: Path) -> Start:
         ready_s = time.monotonic() - started
         answers_ms = tuple(first_answer_ms(facts["api_url"] + path, facts["secret_key"]) for path in PATHS)
         time.sleep(SETTLE_S)
-        memory = {name: resident_mib(pid) for name, pid in own_processes(process.pid).items()}
+        processes = own_processes(process.pid)
+        memory = {name: memory_mib(pid, "Rss") for name, pid in processes.items()}
+        shared_out = {name: memory_mib(pid, "Pss") for name, pid in processes.items()}
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(STOP_LIMIT_S)
         process.stdout.close()
     after = os.times()
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
-    return Start(ready_s, cpu_s, answers_ms, memory)
+    return Start(ready_s, cpu_s, answers_ms, memory, shared_out)
 
 
 @contextmanager
@@ -123,16 +129,16 @@ def own_processes(supervisor: int) -> dict[str, int]:
     return found
 
 
-def resident_mib(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+def memory_mib(pid: int, kind: str) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) / 1024
 
 
 def render(name: str, start: Start) -> str:
     answers = ", ".join(f"{value:.0f}" for value in start.answers_ms)
-    memory = ", ".join(f"{process} {value:.0f}" for process, value in start.memory.items())
-    together = sum(start.memory.values())
-    return f"| {name} | {start.ready_s:.2f} | {start.cpu_s:.1f} | {answers} | {memory} | {together:.0f} |"
+    memory = ", ".join(f"{one} {start.memory[one]:.0f} ({start.shared_out[one]:.0f})" for one in start.memory)
+    together = f"{sum(start.memory.values()):.0f} ({sum(start.shared_out.values()):.0f})"
+    return f"| {name} | {start.ready_s:.2f} | {start.cpu_s:.1f} | {answers} | {memory} | {together} |"
 
 
 def render_verdict(firsts: list[Start], seconds: list[Start]) -> str:

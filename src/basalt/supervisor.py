@@ -213,6 +213,7 @@ class _Child:
         self.name = name
         self._command = [
             sys.executable,
+            "-P",  # whatever lies in the folder where we were started is not Basalt's
             "-m",
             f"basalt.{name}",
             str(settings.project_dir),

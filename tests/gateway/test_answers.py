@@ -149,3 +149,24 @@ async def test_who_is_told_to_go_on_keeps_the_connection() -> None:
         assert (await read_answer(reader, is_head=False)).endswith(b"two")
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_stream_ends_when_its_reader_leaves() -> None:
+    """uvicorn would take the rest of it, for nobody: of an object the whole file, of endless events all of them."""
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 1000
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async with serving(Response(200, [], endless())) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+        async with asyncio.timeout(10):
+            await ended.wait()

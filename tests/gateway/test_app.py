@@ -1,19 +1,28 @@
 """The gateway over real HTTP, in front of a small service that tells what reached it."""
 
+import asyncio
+import contextlib
 import json
+import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from basalt import observe
 from basalt.access import Authoriser, ProjectKeys, load_project_keys
 from basalt.config import RateLimitSettings, load_settings
 from basalt.errors import BasaltError
 from basalt.gateway import Gateway
 from basalt.gateway.limits import RequestLimits
+from basalt.gateway.serve import _serve_beside
 from basalt.http import ClientAddresses, Request, Response, json_response
+from basalt.observe.log import _LibraryHandler
+from basalt.observe.metrics import snapshot
 from tests.gateway.serving import serving
+from tests.ports import free_port
 
 
 class Echo:
@@ -30,6 +39,8 @@ class Echo:
             raise BasaltError("teapot", 418, "No coffee", details={"pot": 1}, hint="Ask for tea")
         if request.path == "/stream":
             return Response(200, [], self._chunks())
+        if request.path == "/break":
+            return Response(200, [], self._break())
         body = await request.body()
         return json_response(
             {
@@ -38,12 +49,17 @@ class Echo:
                 "prefix": request.prefix,
                 "bytes": len(body),
                 "id": request.request_id,
+                "outgoing": observe.outgoing_headers(),
             }
         )
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         yield b"one "
         yield b"two"
+
+    async def _break(self) -> AsyncIterator[bytes]:
+        yield b"one "
+        raise RuntimeError("in the middle")
 
 
 @pytest.fixture
@@ -112,6 +128,42 @@ async def test_the_request_id_is_taken_over_when_harmless_and_made_otherwise(
     made = await client.get("/rest/v1/x", headers={"x-request-id": "evil\tid {}"})
     assert taken.headers["x-request-id"] == taken.json()["id"] == "my.id-7"
     assert len(made.headers["x-request-id"]) == 32
+
+
+@pytest.mark.req("P16")
+async def test_an_answer_that_breaks_off_is_logged_with_its_id_and_counted(
+    client: httpx2.AsyncClient, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [_LibraryHandler()])
+    with pytest.raises(httpx2.RemoteProtocolError):
+        await client.get("/rest/v1/break", headers={"x-request-id": "broken-1"})
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    [logged] = [line for line in lines if "in the middle" in line.get("error", "")]
+    assert logged["request_id"] == "broken-1"
+    failed = next(one for one in snapshot() if one.name == "basalt_http_requests_total")
+    assert any(sample.labels == ("rest", "", "GET", "5xx") for sample in failed.samples)
+
+
+@pytest.mark.req("P16", "P17")
+async def test_requests_of_one_connection_have_nothing_of_each_other(client: httpx2.AsyncClient) -> None:
+    """Sent at once, the second one begins while the first one's task ends."""
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    key = client.headers["apikey"].encode()
+    head = b"GET /rest/v1/x HTTP/1.1\r\nhost: a\r\napikey: " + key + b"\r\n"
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(
+        head
+        + f"traceparent: {trace}\r\ntracestate: a=1\r\nx-request-id: first\r\n\r\n".encode()
+        + head
+        + b"connection: close\r\n\r\n"
+    )
+    async with asyncio.timeout(10):
+        answers = (await reader.read(-1)).decode()
+    writer.close()
+    first, second = [json.loads(body)["outgoing"] for body in re.findall(r"^{.*}", answers, re.MULTILINE)]
+    assert first == {"x-request-id": "first", "traceparent": trace, "tracestate": "a=1"}
+    assert set(second) == {"x-request-id"}
+    assert second["x-request-id"] != "first"
 
 
 async def test_unknown_paths_are_404(client: httpx2.AsyncClient) -> None:
@@ -198,3 +250,44 @@ async def test_users_are_limited_by_user(client: httpx2.AsyncClient, keys: Proje
     statuses = [(await client.get("/rest/v1/x", headers=headers("one"))).status_code for _ in range(6)]
     assert statuses == [200] * 5 + [429]
     assert (await client.get("/rest/v1/x", headers=headers("two"))).status_code == 200
+
+
+@pytest.mark.req("P5")
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"GET /rest/v1/x HTTP/1.1\r\nx-long: ",
+        b"GET /",
+        b"POST /rest/v1/x HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nx-trailer: ",
+    ],
+    ids=["header", "path", "trailer"],
+)
+async def test_a_head_without_end_is_not_gathered(client: httpx2.AsyncClient, beginning: bytes) -> None:
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(beginning)
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(10):
+            for _ in range(200):
+                writer.write(b"a" * 65_536)
+                await writer.drain()
+            answer = await reader.read()
+    writer.close()
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400"))
+    assert (await client.get("/rest/v1/x")).status_code == 200
+
+
+async def test_a_gateway_beside_other_parts_says_that_it_could_not_start(
+    tmp_path: Path, keys: ProjectKeys
+) -> None:
+    """Or whoever keeps it running would begin again at once, for ever."""
+
+    class Away(Echo):
+        async def open(self) -> None:
+            raise RuntimeError("its database is away")
+
+    limits = RequestLimits(RateLimitSettings(enabled=False), Authoriser(keys), trusts_header=False)
+    gateway = Gateway({"/rest/v1": Away()}, limits, base_url="http://api.test", max_body_bytes=1000)
+    settings = load_settings(tmp_path, {"SUPABASE_API_PORT": str(free_port())})
+    with pytest.raises(BasaltError, match="did not start"):
+        await _serve_beside(gateway, settings, asyncio.Event(), host="127.0.0.1", port=settings.api.port)

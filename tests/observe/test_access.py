@@ -23,7 +23,7 @@ from basalt.gateway.metrics_port import MetricsPort
 from basalt.gateway.operators import Operators
 from basalt.gateway.reporting import Reporter
 from basalt.http import Request, Response
-from basalt.postgres import DatabaseAccess
+from basalt.postgres import DatabaseAccess, access_from_url
 from tests.gateway.serving import serving
 from tests.ports import free_port
 
@@ -106,7 +106,7 @@ async def answers(url: str) -> None:
 
 
 async def test_the_port_passes_to_another_process_when_its_holder_ends(
-    database: DatabaseAccess, tmp_path: Path
+    database: DatabaseAccess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = settings_of(tmp_path, METRICS_PORT=str(free_port()))
     page, operators = MetricsPage(settings, database), Operators(settings)
@@ -115,11 +115,38 @@ async def test_the_port_passes_to_another_process_when_its_holder_ends(
     first = asyncio.create_task(MetricsPort(settings, page, operators).run(first_stops))
     await answers(url)
     second = asyncio.create_task(MetricsPort(settings, page, operators).run(second_stops))
+    await answers(url)
     first_stops.set()
     await first
     await answers(url)
     second_stops.set()
     await second
+    assert "metrics_not_listening" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("problem", ["another program", "no such host"])
+async def test_a_port_that_cannot_be_had_is_said_once(
+    database: DatabaseAccess, tmp_path: Path, capsys: pytest.CaptureFixture[str], problem: str
+) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nsomebody else")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as squatter:
+        host = "127.0.0.1" if problem == "another program" else "no-such-host.invalid"
+        port_number = squatter.sockets[0].getsockname()[1]
+        settings = settings_of(tmp_path, METRICS_HOST=host, METRICS_PORT=str(port_number))
+        stops = asyncio.Event()
+        port = MetricsPort(settings, MetricsPage(settings, database), Operators(settings))
+        running = asyncio.create_task(port.run(stops))
+        written = ""
+        async with asyncio.timeout(10):
+            while "metrics_not_listening" not in written:
+                await asyncio.sleep(0.02)
+                written += capsys.readouterr().err
+        stops.set()
+        await running
+    assert written.count("metrics_not_listening") == 1
 
 
 async def test_bytes_that_are_no_request_end_the_connection(database: DatabaseAccess, tmp_path: Path) -> None:
@@ -203,3 +230,10 @@ def test_what_is_off_is_not_even_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_database_url_that_cannot_be_read_is_told_without_its_password(tmp_path: Path) -> None:
+    """libpq quotes all of it."""
+    with pytest.raises(BasaltError, match="cannot be read") as refused:
+        access_from_url("postgres//ada:hunter2@db/app", tmp_path)
+    assert "hunter2" not in refused.value.message

@@ -1,16 +1,18 @@
 """The log's way to Axiom, against a server that speaks its ingest endpoint."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from basalt import observe
-from basalt.config import AxiomSettings
+from basalt.config import AxiomSettings, ConfigError, load_settings
 from basalt.observe.axiom import AxiomSink
 from basalt.observe.log import add_sink, remove_sink
 from basalt.observe.metrics import snapshot
@@ -48,15 +50,22 @@ def until(condition: Callable[[], bool], limit_s: float = 10) -> None:
         time.sleep(0.01)
 
 
-def dropped(reason: str) -> float:
-    name = "basalt_log_events_dropped_total"
+def figure(name: str, *labels: str) -> float:
     return sum(
         sample.value
         for family in snapshot()
         if family.name == name
         for sample in family.samples
-        if sample.labels == ("axiom", reason)
+        if sample.labels == labels
     )
+
+
+def dropped(reason: str) -> float:
+    return figure("basalt_log_events_dropped_total", "axiom", reason)
+
+
+def sent() -> float:
+    return figure("basalt_log_events_sent_total", "axiom")
 
 
 def test_events_arrive_in_order_with_their_time_and_request(fake: Axiom) -> None:
@@ -188,3 +197,84 @@ def test_its_token_is_in_no_line_of_the_log(fake: Axiom, capsys: pytest.CaptureF
         until(lambda: fake.requests >= 2)
     assert TOKEN not in capsys.readouterr().err
     assert TOKEN not in repr(replace(QUICK, url=fake.url))
+
+
+def test_a_refusal_that_goes_on_is_said_once(fake: Axiom, capsys: pytest.CaptureFixture[str]) -> None:
+    """What says it goes to the sink too, and would be refused and said again for ever."""
+    fake.replies = [Reply(401)] * 1000
+    before = dropped("refused")
+    with sending(fake):
+        for number in range(3):
+            observe.event("noted", number=number)
+            until(lambda number=number: fake.requests > number)
+        until(lambda: dropped("refused") >= before + 4)
+    assert capsys.readouterr().err.count("log_events_refused") == 1
+    assert fake.requests < 10
+
+
+def test_a_sink_that_asks_for_no_pause_is_given_one(fake: Axiom) -> None:
+    fake.replies = [Reply(429, headers={"retry-after": "0"})] * 1000
+    with sending(fake):
+        observe.event("noted")
+        until(lambda: fake.requests >= 1)
+        started = time.monotonic()
+        until(lambda: fake.requests >= 3)
+        assert time.monotonic() - started > 0.3
+        fake.replies = []
+        until(lambda: "noted" in fake.names)
+
+
+def test_a_limit_is_waited_for_until_it_begins_anew(fake: Axiom) -> None:
+    """Axiom says so in Unix seconds, and sends no `Retry-After`."""
+    reset_at = int(time.time()) + 2
+    fake.replies = [Reply(429, headers={"x-ratelimit-reset": str(reset_at)})]
+    with sending(fake):
+        observe.event("noted")
+        until(lambda: "noted" in fake.names)
+    assert time.time() >= reset_at
+
+
+def test_what_a_long_answer_says_has_failed_is_counted(fake: Axiom) -> None:
+    """It names each event that failed, and is read to a bound."""
+    before, sent_before = dropped("refused"), sent()
+    failures = ",".join(['{"timestamp":"2026-01-01T00:00:00Z","error":"no"}'] * 5000)
+    fake.replies = [Reply(200, f'{{"ingested":0,"failed":2000000,"failures":[{failures}]}}'.encode())]
+    with sending(fake):
+        observe.event("noted")
+        until(lambda: "log_events_refused" in fake.names)
+        until(lambda: sent() > sent_before)
+    assert (dropped("refused") - before, sent() - sent_before) == (1, 1)
+
+
+def test_a_batch_that_is_on_its_way_at_the_stop_is_counted(
+    fake: Axiom, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = dropped("unsent")
+    fake.may_answer.clear()
+    with sending(fake) as sink:
+        observe.event("noted")
+        until(lambda: fake.requests == 1)
+        observe.event("left behind")
+        sink.stop(within_s=0.2)
+        fake.may_answer.set()
+    assert dropped("unsent") - before == 2
+    assert '"count":2' in capsys.readouterr().err
+
+
+def test_many_threads_do_not_confuse_its_bound(fake: Axiom) -> None:
+    sink = AxiomSink(replace(QUICK, url=fake.url, queue=1000))
+    sink.start()
+    threads = [threading.Thread(target=lambda: [sink.put(b"{}") for _ in range(20_000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sink.stop(within_s=10)
+    assert sink._size_bytes == 0
+
+
+def test_a_token_that_no_header_can_carry_is_refused_at_the_start(tmp_path: Path) -> None:
+    for name, value in (("AXIOM_TOKEN", "xaat-secret\n"), ("METRICS_TOKEN", "ö"), ("AXIOM_TOKEN", " a")):
+        with pytest.raises(ConfigError, match="what a header can carry") as refused:
+            load_settings(tmp_path, {f"BASALT_TELEMETRY_{name}": value})
+        assert "secret" not in str(refused.value)

@@ -1,4 +1,6 @@
+import asyncio
 import threading
+import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,6 +18,7 @@ from basalt.observe.metrics import (
     encode_snapshot,
     snapshot,
 )
+from basalt.observe.process import ProcessFigures
 
 pytestmark = pytest.mark.req("P17")
 
@@ -137,3 +140,23 @@ def test_figures_travel_between_processes() -> None:
         list(here.samples),
         here.bounds,
     )
+
+
+def test_a_figure_that_is_no_number_costs_the_others_nothing() -> None:
+    gauge = Gauge("basalt_test_odd", "Odd.", ["which"])
+    for name in ("inf", "-inf", "nan"):
+        gauge.set(float(name), name)
+    [read] = text_string_to_metric_families(render_families({"": [family("basalt_test_odd")]}).decode())
+    assert [str(sample.value) for sample in read.samples] == ["inf", "-inf", "nan"]
+
+
+async def test_a_scrape_does_not_take_a_late_loop_from_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("basalt.observe.process.PULSE_S", 0.01)
+    figures = ProcessFigures()
+    try:
+        time.sleep(0.2)  # noqa: ASYNC251  the loop is to be late
+        await asyncio.sleep(0.02)
+        late = [values("basalt_event_loop_lag_seconds")[()] for _ in range(2)]
+    finally:
+        figures.close()
+    assert min(late) > 0.15

@@ -6,6 +6,8 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl
 
 import httpx2
 import psycopg
@@ -16,7 +18,9 @@ from tests.contract.conftest import run_node
 from tests.fakes.axiom import TOKEN, Axiom, axiom
 from tests.fakes.collector import Collector, SeenSpan, collector
 from tests.fakes.small_server import Received, Reply, small_server
-from tests.ports import free_port
+from tests.fakes.twilio import ACCOUNT, FakeTwilio
+from tests.fakes.twilio import TOKEN as TWILIO_TOKEN
+from tests.notify.conftest import a_user
 from tests.projects import write_project
 from tests.server import Server, running_server
 
@@ -25,7 +29,15 @@ project_id = "observatory"
 [basalt.webhooks]
 allow_private = true
 [basalt.telemetry.otlp]
-headers = { x-collector-key = "env(COLLECTOR_KEY)" }
+headers = {{ x-collector-key = "env(COLLECTOR_KEY)" }}
+[notify]
+enabled = true
+environment = "production"
+[notify.providers.twilio]
+account_sid = "{account}"
+auth_token = "{token}"
+from = "MG1"
+api_url = "{twilio_url}"
 """
 
 MIGRATION = """
@@ -41,6 +53,7 @@ create trigger notice_order after insert on public.orders for each row execute f
 create function public.place_order(item text, url text) returns bigint language sql as $$
     insert into public.orders (item, url) values (item, url) returning id
 $$;
+select public.save_notification_template('order.placed', 'sms', 'Yours, {{ name }}');
 """
 
 SHIP = """
@@ -82,7 +95,7 @@ class Observatory:
     axiom: Axiom
     outside: str
     arrived: list[Received] = field(default_factory=list)
-    metrics_port: int = 0
+    texts: FakeTwilio = field(default_factory=FakeTwilio)
 
     def log(self) -> list[dict[str, object]]:
         lines = self.server.log.read_text("utf-8").splitlines()
@@ -110,21 +123,14 @@ def observatory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observator
         arrived.append(request)
         return Reply(200, b"{}", {"content-type": "application/json"})
 
-    files = {
-        "config.toml": CONFIG,
-        "20260101000000_orders.sql": MIGRATION,
-        "functions/ship/index.py": SHIP,
-        "functions/broken/index.py": BROKEN,
-        "functions/remember/index.py": REMEMBER,
-    }
-    project = write_project(tmp_path_factory.mktemp("observatory") / "observatory", files)
-    port = free_port()
+    texts = FakeTwilio()
     with (
         collector(**{"x-collector-key": "k-1"}) as spans,
         axiom() as logs,
         small_server(take) as outside,
+        small_server(texts.answer) as texts.url,
         running_server(
-            project,
+            a_project(tmp_path_factory.mktemp("observatory"), texts.url),
             BASALT_WORKER_MODE="process",
             BASALT_TELEMETRY_OTLP_ENDPOINT=spans.url,
             COLLECTOR_KEY="k-1",
@@ -134,7 +140,18 @@ def observatory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observator
             BASALT_TELEMETRY_AXIOM_INTERVAL="100ms",
         ) as server,
     ):
-        yield Observatory(server, spans, logs, outside, arrived, port)
+        yield Observatory(server, spans, logs, outside, arrived, texts)
+
+
+def a_project(folder: Path, twilio_url: str) -> Path:
+    files = {
+        "config.toml": CONFIG.format(account=ACCOUNT, token=TWILIO_TOKEN, twilio_url=twilio_url),
+        "20260101000000_orders.sql": MIGRATION,
+        "functions/ship/index.py": SHIP,
+        "functions/broken/index.py": BROKEN,
+        "functions/remember/index.py": REMEMBER,
+    }
+    return write_project(folder / "observatory", files)
 
 
 def until(condition: Callable[[], bool], limit_s: float = 20) -> None:
@@ -163,6 +180,41 @@ def test_one_id_goes_from_the_client_to_the_last_request_and_every_log(observato
     assert {line["process"] for line in of_request if line["event"] == "request"} == {"gateway"}
     until(lambda: "shipping tea" in observatory.said(request_id))
     until(lambda: any(event.get("request_id") == request_id for event in observatory.axiom.events))
+
+
+@pytest.mark.req("P16", "M7")
+def test_one_id_goes_from_the_client_to_the_provider_of_a_notification(observatory: Observatory) -> None:
+    """Events of several requests are sent in one batch, each message under its own request's id."""
+    people = {f"told-{number}": f"+49170123456{number}" for number in range(3)}
+    with psycopg.connect(observatory.server.database_url, autocommit=True) as connection:
+        users = {request_id: a_user(connection, phone=phone) for request_id, phone in people.items()}
+    with observatory.server.client(observatory.server.secret_key) as client:
+        for request_id, user_id in users.items():
+            event = {
+                "event_type": "order.placed",
+                "subject_id": str(user_id),
+                "context": {"name": request_id},
+            }
+            answer = client.post(
+                "/rest/v1/rpc/issue_notification", json=event, headers={"x-request-id": request_id}
+            )
+            assert (answer.status_code, answer.headers["x-request-id"]) == (200, request_id), answer.text
+
+    until(lambda: len(observatory.texts.sent) == len(people))
+    for request in observatory.texts.requests:
+        text, request_id = dict(parse_qsl(request.body.decode())), request.headers["x-request-id"]
+        assert (text["To"], text["Body"]) == (people[request_id], f"Yours, {request_id}")
+
+    def delivered() -> set[str]:
+        told = [line for line in observatory.log() if line["event"] == "notify_delivered"]
+        assert all((line["process"], line["provider"]) == ("worker", "twilio") for line in told)
+        return {one for line in told for one in line["request_ids"]}  # type: ignore[attr-defined]
+
+    until(lambda: delivered() == set(people))
+    with psycopg.connect(observatory.server.database_url) as connection:
+        noted = connection.execute("select request_id from public.notification_events").fetchall()
+    assert {request_id for (request_id,) in noted} == set(people)
+    until(lambda: any(span.name == "deliver twilio" for span in list(observatory.collector.spans)))
 
 
 @pytest.mark.req("P16")
@@ -361,7 +413,7 @@ def test_the_access_log_says_who_asked_for_what(observatory: Observatory) -> Non
 @pytest.mark.req("P17")
 def test_no_secret_is_in_the_log_or_the_metrics(observatory: Observatory) -> None:
     text = observatory.server.log.read_text("utf-8") + httpx2.get(f"{observatory.server.url}/metrics").text
-    for secret in (TOKEN, "k-1", observatory.server.secret_key, observatory.server.jwt_secret):
+    for secret in (TOKEN, TWILIO_TOKEN, "k-1", observatory.server.secret_key, observatory.server.jwt_secret):
         assert secret not in text
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from basalt import observe
 from basalt.config import OtlpSettings
+from basalt.functions.service import NOBODY, build_call
+from basalt.http import Headers, Request
 from basalt.observe.traces import NO_SPAN, TRACEPARENT, start_traces, stop_traces
 from tests.fakes.collector import Collector, collector
 
@@ -87,21 +89,78 @@ async def test_without_a_collector_a_trace_is_handed_on_and_nothing_is_recorded(
     assert observe.span("nothing") is NO_SPAN
 
     async def request(given: str) -> dict[str, str]:
-        observe.accept_traceparent(given)
+        observe.accept_trace(given, "vendor=1")
         observe.request_id.set("id-1")
         with observe.span("nothing") as span:
             span.note(a=1)
         return observe.outgoing_headers()
 
-    assert await asyncio.create_task(request(GIVEN)) == {"x-request-id": "id-1", "traceparent": GIVEN}
+    handed_on = {"x-request-id": "id-1", "traceparent": GIVEN, "tracestate": "vendor=1"}
+    assert await asyncio.create_task(request(GIVEN)) == handed_on
     assert await asyncio.create_task(request("00-nonsense\r\nx: y")) == {"x-request-id": "id-1"}
     assert observe.outgoing_headers() == {}
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "00-0-0-01", GIVEN[:-1], GIVEN.upper(), f"00-{'0' * 32}-00f067aa0ba902b7-01", f"{GIVEN}\n"],
-    ids=["empty", "short", "cut", "upper", "zero", "newline"],
+    [
+        "",
+        "00-0-0-01",
+        GIVEN[:-1],
+        GIVEN.upper(),
+        f"00-{'0' * 32}-00f067aa0ba902b7-01",
+        f"{GIVEN}\n",
+        f"ff{GIVEN[2:]}",
+    ],
+    ids=["empty", "short", "cut", "upper", "zero", "newline", "version"],
 )
 def test_what_is_no_traceparent_is_none(text: str) -> None:
     assert not TRACEPARENT.fullmatch(text)
+
+
+async def test_what_others_wrote_into_the_trace_goes_on_with_it() -> None:
+    with collector() as fake:
+        with tracing(fake):
+            observe.accept_trace(GIVEN, "vendor=1,other=2")
+            with observe.span("mine", kind="server", parent=GIVEN), observe.span("inner"):
+                headers = observe.outgoing_headers()
+            with observe.span("another", parent=GIVEN.replace("4bf9", "0000")):
+                assert "tracestate" not in observe.outgoing_headers()
+        assert headers["tracestate"] == "vendor=1,other=2"
+        assert headers["traceparent"].startswith(GIVEN[:35])
+    observe.accept_trace("nonsense", "vendor=1")
+    assert observe.outgoing_headers() == {}
+    observe.accept_trace(GIVEN, "a" * 513)
+    assert observe.outgoing_headers() == {"traceparent": GIVEN}
+    observe.accept_trace(None)
+
+
+async def test_an_id_that_no_header_can_carry_is_not_handed_on() -> None:
+    """SQL gives a job what it likes."""
+
+    async def headers(given: str) -> dict[str, str]:
+        observe.request_id.set(given)
+        return observe.outgoing_headers()
+
+    for given in ("a\r\nx-evil: 1", "a" * 201, "é", ""):
+        assert await asyncio.create_task(headers(given)) == {}
+    assert await asyncio.create_task(headers("order/7=")) == {"x-request-id": "order/7="}
+
+
+def test_a_span_with_a_parent_that_is_none_begins_a_trace() -> None:
+    with collector() as fake:
+        with tracing(fake), observe.span("outer"), observe.span("elsewhere", parent=""):
+            pass
+        spans = {span.name: span for span in fake.spans}
+    assert spans["elsewhere"].parent == ""
+    assert spans["elsewhere"].trace != spans["outer"].trace
+
+
+def test_a_function_is_handed_no_header_of_a_trace_that_is_none() -> None:
+    raw = [(b"traceparent", b"nonsense"), (b"tracestate", b"vendor=1"), (b"accept", b"a")]
+    call = build_call(Request(method="GET", path="/x", headers=Headers(raw), receive=_nothing), NOBODY, b"")
+    assert call.headers == {"accept": "a"}
+
+
+async def _nothing() -> dict[str, object]:
+    return {}

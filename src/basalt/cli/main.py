@@ -5,78 +5,88 @@ something.
 """
 
 import sys
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 import typer
-from rich.console import Console
 
-from basalt.cli.alerts import alerts
-from basalt.cli.auth import auth
-from basalt.cli.backup import backup
-from basalt.cli.cron import cron
-from basalt.cli.db import db
-from basalt.cli.doctor import doctor
-from basalt.cli.flags import flags
-from basalt.cli.functions import functions
-from basalt.cli.keys import keys
-from basalt.cli.lint import lint
-from basalt.cli.notify import notify
-from basalt.cli.projects import init, start, status, stop
-from basalt.cli.queue import queue
-from basalt.cli.rest import rest
-from basalt.cli.retention import retention
-from basalt.cli.secrets import secrets
-from basalt.cli.signing_keys import signing_keys
-from basalt.cli.storage import storage
-from basalt.cli.upgrade import upgrade
-from basalt.cli.user import user
-from basalt.cli.worker import worker
 from basalt.errors import BasaltError
+from basalt.late import LateModule
 
-app = typer.Typer(
-    name="basalt",
-    help="A complete app backend: the Supabase contract over a real PostgreSQL, by one command.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(start)
-app.command()(status)
-app.command()(stop)
-app.command()(init)
-app.command()(keys)
-app.command()(doctor)
-app.command()(lint)
-app.command()(upgrade)
-app.command()(rest)
-app.command()(worker)
-app.add_typer(db, name="db")
-app.add_typer(backup, name="backup")
-app.add_typer(secrets, name="secrets")
-app.add_typer(signing_keys, name="signing-keys")
-app.add_typer(auth, name="auth")
-app.add_typer(storage, name="storage")
-app.add_typer(functions, name="functions")
-app.add_typer(cron, name="cron")
-app.add_typer(queue, name="queue")
-app.add_typer(notify, name="notify")
-app.add_typer(flags, name="flags")
-app.add_typer(alerts, name="alerts")
-app.add_typer(user, name="user")
-app.add_typer(retention, name="retention")
+if TYPE_CHECKING:
+    from basalt import start as terminal
+else:
+    terminal = LateModule("basalt.start")
+
+# In the order of the help. A command is the function or the Typer of its name in `basalt.cli.MODULE`.
+MODULES: Final = {
+    **dict.fromkeys(("start", "status", "stop", "init"), "projects"),
+    **{
+        name: name.replace("-", "_")
+        for name in (
+            "keys",
+            "doctor",
+            "lint",
+            "upgrade",
+            "rest",
+            "worker",
+            "db",
+            "backup",
+            "secrets",
+            "signing-keys",
+            "auth",
+            "storage",
+            "functions",
+            "cron",
+            "queue",
+            "notify",
+            "flags",
+            "alerts",
+            "user",
+            "retention",
+        )
+    },
+}
+
+
+def build_app(names: Iterable[str] = MODULES) -> typer.Typer:
+    """The tree with these commands, which are imported for it."""
+    app = typer.Typer(
+        name="basalt",
+        help="A complete app backend: the Supabase contract over a real PostgreSQL, by one command.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in names:
+        command = getattr(import_module(f"basalt.cli.{MODULES[name]}"), name.replace("-", "_"))
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command()(command)
+    return app
+
+
+def _root() -> None:
+    """Without it a tree of one command would not be one."""
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """`app`, the whole tree."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return build_app()
 
 
 def main() -> None:
+    # The one that is run, so that it waits for no other's imports; `start` would keep them for as long as it runs.
+    named = [name for name in sys.argv[1:2] if name in MODULES]
     try:
-        app()
+        build_app(named or MODULES)()
     except BasaltError as error:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(f"[bold red]Error:[/] {_escape(error.message)}")
-        if error.hint:
-            console.print(f"[dim]{_escape(error.hint)}[/]")
+        terminal.tell_error(error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")

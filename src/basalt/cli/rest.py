@@ -4,11 +4,10 @@ import os
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import basalt.gateway
-from basalt.cli.projects import report_settings_without_effect
 from basalt.config import load_standalone_settings
+from basalt.start import report_settings_without_effect
 
 
 def rest(
@@ -32,5 +31,5 @@ def rest(
     settings = load_standalone_settings(
         {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
     )
-    report_settings_without_effect(settings, Console(stderr=True, highlight=False, soft_wrap=True))
+    report_settings_without_effect(settings)
     basalt.gateway.serve_rest(settings)

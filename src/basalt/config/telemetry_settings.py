@@ -1,10 +1,13 @@
 """Settings of what Basalt tells about itself: the access log, metrics, and where logs and traces are sent."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from basalt.config.setting import section, setting
+
+HEADER_TEXT = re.compile("(?:[!-~](?:[ -~]*[!-~])?)?")  # RFC 9110 §5.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,15 @@ def find_telemetry_problems(telemetry: TelemetrySettings) -> list[tuple[str, str
     problems = []
     if axiom.dataset and not axiom.token:
         problems.append(("axiom.token", "a dataset needs the token that may ingest into it"))
+    for key, secret in (
+        ("metrics.token", telemetry.metrics.token),
+        ("axiom.token", axiom.token),
+        *(("otlp.headers", value) for value in otlp.headers.values()),
+    ):
+        if not HEADER_TEXT.fullmatch(secret):
+            problems.append(
+                (key, "expected what a header can carry: ASCII, no line break or space at an end")
+            )
     if axiom.dataset and not _is_http_url(axiom.url):
         problems.append(("axiom.url", "expected an address that begins with https:// or http://"))
     if otlp.endpoint and not _is_http_url(otlp.endpoint):

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import psycopg
-from pydantic import BaseModel
 
 from basalt.errors import BasaltError
 from basalt.functions.author import Response
@@ -119,8 +118,8 @@ def _render_body(body: object) -> tuple[str, Content]:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(by_alias=True)
+    if (dump := getattr(value, "model_dump", None)) is not None:  # pydantic's, which is not imported for that
+        return dump(by_alias=True)
     if isinstance(value, memoryview):
         return bytes(value)
     raise TypeError(f"a function cannot answer with a value of type {type(value).__name__}")

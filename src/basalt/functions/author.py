@@ -2,16 +2,21 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
-from pydantic import BaseModel, ValidationError
 
 from basalt.functions.errors import FunctionError
 from basalt.functions.form import Form, parse_form
+from basalt.late import LateModule
 
-Model = TypeVar("Model", bound=BaseModel)
+if TYPE_CHECKING:
+    import pydantic
+else:  # gateway and worker have no use for it
+    pydantic = LateModule("pydantic")
+
+Model = TypeVar("Model", bound="pydantic.BaseModel")
 
 
 class Request:
@@ -68,7 +73,7 @@ class Request:
         value = self.json()
         try:
             return model.model_validate(value)
-        except ValidationError as exc:
+        except pydantic.ValidationError as exc:
             problems = [
                 {"path": ".".join(map(str, problem["loc"])), "message": problem["msg"]}
                 for problem in exc.errors(include_url=False, include_context=False, include_input=False)

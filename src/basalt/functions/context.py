@@ -42,9 +42,10 @@ class Context:
 
     @property
     def outgoing_headers(self) -> Mapping[str, str]:
-        """`x-request-id`, and `traceparent` where there is a trace: for requests that the function makes itself, so
-        that they can be found together."""
-        headers = {"x-request-id": self.request_id, "traceparent": self._call.headers.get("traceparent", "")}
+        """`x-request-id`, and `traceparent` and `tracestate` where there is a trace: for requests that the function
+        makes itself, so that they can be found together."""
+        headers = {name: self._call.headers.get(name, "") for name in ("traceparent", "tracestate")}
+        headers["x-request-id"] = self.request_id
         return {name: value for name, value in headers.items() if value}
 
     @property

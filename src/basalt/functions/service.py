@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 WATCH_AFTER_S = 0.05
 BODILESS = frozenset({204, 304})
 NOBODY = Caller("anon", {"role": "anon"}, '{"role":"anon"}', is_key=True)
+TRACE_HEADERS = frozenset({"traceparent", "tracestate"})  # handed on where they are sound
 HEADER_BREAK = re.compile(rb"[\r\n\0]")
 DRAIN_LIMIT_S = 4.0  # of the time that the supervisor gives a gateway to end
 
@@ -88,8 +89,10 @@ class FunctionsService:
 
 
 def build_call(request: Request, caller: Caller, body: bytes) -> Call:
-    headers = join_headers(request.headers.raw)
-    headers.update(observe.outgoing_headers())
+    sent = join_headers(request.headers.raw)
+    headers = {
+        name: value for name, value in sent.items() if name not in TRACE_HEADERS
+    } | observe.outgoing_headers()
     return Call(
         id=0,
         method=request.method,

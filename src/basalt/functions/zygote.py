@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import pydantic  # noqa: F401  once for all that it forks
 
 from basalt.functions.frames import SWEEP, ZYGOTE_REPLY_BYTES
 from basalt.functions.runtime import WorkerConfig

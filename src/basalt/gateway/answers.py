@@ -10,7 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from basalt.http import Response
+from basalt.http import ClientDisconnectedError, Response
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -19,7 +19,8 @@ FRAMING = frozenset({b"connection", b"transfer-encoding"})
 
 
 async def write_answer(response: Response, send: Send, *, method: str) -> int:
-    """The size of the body in bytes. Raises RuntimeError for a header that would break the answer in two."""
+    """The size of the body in bytes. Raises RuntimeError for a header that would break the answer in two, and
+    ClientDisconnectedError when the client leaves before the end of a stream."""
     body = response.body
     cycle = getattr(send, "__self__", None)
     if isinstance(cycle, RequestResponseCycle) and cycle.waiting_for_100_continue:
@@ -28,7 +29,7 @@ async def write_answer(response: Response, send: Send, *, method: str) -> int:
         response.headers.append((b"connection", b"close"))
     if not isinstance(body, bytes):
         await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-        return await _write_stream(body, send)
+        return await _write_stream(body, send, cycle if isinstance(cycle, RequestResponseCycle) else None)
     is_bodiless = method == "HEAD" or response.status in BODILESS
     given = [value for name, value in response.headers if name == b"content-length"]
     # The length of what HEAD leaves out is not known here; then it is not sent (RFC 9110 §8.6).
@@ -71,12 +72,14 @@ def _write_at_once(cycle: RequestResponseCycle, response: Response, body: bytes,
     cycle.on_response()
 
 
-async def _write_stream(body: AsyncIterator[bytes], send: Send) -> int:
+async def _write_stream(body: AsyncIterator[bytes], send: Send, cycle: RequestResponseCycle | None) -> int:
     size = 0
     try:
         async for chunk in body:
             size += len(chunk)
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if cycle is not None and cycle.disconnected:  # `send` would take the rest of it, for nobody
+                raise ClientDisconnectedError
     finally:
         close = getattr(body, "aclose", None)
         if close is not None:  # what it holds open is let go of now, also when the client has left

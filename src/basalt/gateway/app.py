@@ -79,6 +79,10 @@ class Visit:
         self.request: Request | None = None
         self.standing: list[tuple[bytes, bytes]] = []
 
+    @property
+    def route(self) -> str:
+        return self.request.route if self.request is not None else ""
+
 
 class Gateway:
     """`services` maps a prefix to its service, in the order they are opened; what has the prefix `""` gets whatever
@@ -117,22 +121,21 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await (self._serve_traced if observe.is_tracing() else self._serve)(scope, receive, send)
+            headers = Headers(scope["headers"])
+            observe.request_id.set(_request_id(headers))  # ends with the request's task
+            if (traceparent := headers.get("traceparent")) is not None:
+                observe.accept_trace(traceparent, headers.get("tracestate"))
+            await (self._serve_traced if observe.is_tracing() else self._serve)(scope, headers, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
             await receive()
             await self._serve_socket(scope, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> Answered | None:
+    async def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> Answered | None:
         """What is known of the request afterwards, where somebody wants to know it."""
         started = time.perf_counter()
-        headers = Headers(scope["headers"])
-        request_id = _request_id(headers)
-        token = observe.request_id.set(request_id)
-        traceparent = headers.get("traceparent")
-        if traceparent is not None:
-            observe.accept_traceparent(traceparent)
+        request_id = observe.request_id.get()
         place = self._place_of(scope["path"])
         name = place.name if place is not None else ""
         visit = Visit(place)
@@ -144,20 +147,21 @@ class Gateway:
             DISCONNECTS.add(1, name)
             observe.event("client_disconnected", level="debug", method=scope["method"], path=scope["path"])
             return None
+        except Exception:  # of an answer that had begun; the server ends the connection and logs it
+            self._reporter.count(name, visit.route, scope["method"], 500, 0, time.perf_counter() - started)
+            raise
         finally:
             in_flight[name] -= 1
-            observe.request_id.reset(token)
         took_s = time.perf_counter() - started
-        route = visit.request.route if visit.request is not None else ""
         reporter = self._reporter
-        reporter.count(name, route, scope["method"], response.status, size, took_s)
+        reporter.count(name, visit.route, scope["method"], response.status, size, took_s)
         wants_line = reporter.wants_line(scope["path"], response.status)
         if not wants_line and not observe.is_tracing():
             return None
         answered = Answered(
             place.prefix if place is not None else "",
             name,
-            route,
+            visit.route,
             scope["method"],
             scope["path"],
             scope["query_string"],
@@ -166,23 +170,21 @@ class Gateway:
             took_s,
             self._client_ip(scope, headers),
             headers,
-            request_id,
         )
         if wants_line:
             reporter.log(answered)
         return answered
 
-    async def _serve_traced(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_traced(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         method = scope["method"]
-        parent = Headers(scope["headers"]).get("traceparent")
+        parent = headers.get("traceparent", "")
         attributes = {"http.request.method": method, "url.path": scope["path"]}
         with observe.span(method, kind="server", parent=parent, attributes=attributes) as span:
-            answered = await self._serve(scope, receive, send)
+            answered = await self._serve(scope, headers, receive, send)
             if answered is not None:
                 route = f"/{answered.service}{answered.route}"
                 span.rename(f"{method} {route}")
                 span.note(http__route=route, http__response__status_code=answered.status)
-                span.note(basalt__request_id=answered.request_id)
                 if answered.status >= 500:
                     span.fail(str(answered.status))
 
@@ -192,7 +194,7 @@ class Gateway:
         connection.bind(send)
         headers = Headers(scope["headers"])
         request_id = _request_id(headers)
-        token = observe.request_id.set(request_id)
+        observe.request_id.set(request_id)
         try:
             path = _decode_path(scope)
             place = self._place_of(path)
@@ -207,8 +209,6 @@ class Gateway:
             )
         except ClientDisconnectedError:
             pass
-        finally:
-            observe.request_id.reset(token)
 
     async def _answer(
         self, scope: Scope, headers: Headers, request_id: str, receive: Receive, visit: Visit

@@ -5,6 +5,7 @@ it ends another one takes its place. One short request per connection is all tha
 """
 
 import asyncio
+import errno
 import socket
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,7 @@ TRY_AGAIN_S = 2.0
 REQUEST_LIMIT_S = 5.0
 MAX_HEAD_BYTES = 16 * 1024
 TEXT = "text/plain; charset=utf-8"
+HEALTHY = b"ok\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class MetricsPort:
         self._operators = operators
 
     async def run(self, stopping: asyncio.Event) -> None:
+        is_told = False
         while not stopping.is_set():
             try:
                 server = await asyncio.start_server(
@@ -53,14 +56,32 @@ class MetricsPort:
                     reuse_address=True,
                     family=_family(*self._address),
                 )
-            except (
-                OSError
-            ):  # another process of this node has it, or somebody else, which the first one tells
+            except OSError as error:
+                is_expected = error.errno == errno.EADDRINUSE and await self._is_held_by_ours()
+                if not is_expected and not is_told:
+                    is_told = True
+                    host, port = self._address
+                    observe.event("metrics_not_listening", level="warning", host=host, port=port, error=error)
                 await wait_within(stopping, TRY_AGAIN_S)
                 continue
             observe.event("metrics_listening", host=self._address[0], port=self._address[1])
             async with server:
                 await stopping.wait()
+
+    async def _is_held_by_ours(self) -> bool:
+        """Another process of this node, as its `/health` shows."""
+        try:
+            async with asyncio.timeout(REQUEST_LIMIT_S):
+                reader, writer = await asyncio.open_connection(*self._address)
+                try:
+                    writer.write(b"GET /health HTTP/1.1\r\n\r\n")
+                    return (await reader.read(MAX_HEAD_BYTES)).endswith(b"\r\n\r\n" + HEALTHY)
+                finally:
+                    writer.close()
+        except ConnectionRefusedError:  # it has just ended
+            return True
+        except OSError:
+            return False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -88,7 +109,7 @@ class MetricsPort:
         )
         match target.partition(" ")[0].partition("?")[0]:
             case "/health":
-                return Answer("200 OK", body=b"ok\n")
+                return Answer("200 OK", body=HEALTHY)
             case "/metrics" if method not in ("GET", "HEAD"):
                 return Answer("405 Method Not Allowed")
             case "/metrics" if self._operators.ask_for_token and not self._operators.has_token(headers):

@@ -74,7 +74,6 @@ class Answered(NamedTuple):
     took_s: float
     client_ip: str
     headers: Headers
-    request_id: str
 
 
 class Reporter:
@@ -114,7 +113,6 @@ class Reporter:
         observe.event(
             "request",
             level="debug" if answered.path in PROBES else "info",
-            request_id=answered.request_id,
             method=answered.method,
             path=answered.path,
             service=answered.service,

@@ -17,6 +17,7 @@ from basalt import observe
 from basalt.config import Settings, load_settings
 from basalt.errors import BasaltError
 from basalt.gateway.app import Gateway
+from basalt.gateway.http_protocol import HttpProtocol
 from basalt.gateway.services import (
     build_functions_gateway,
     build_gateway,
@@ -43,7 +44,7 @@ def serve(project_dir: Path, *, exit_with_stdin: bool = False) -> None:
         if settings.db.url
         else load_access(settings.state_dir)
     )
-    server = uvicorn.Server(_uvicorn_config(build_gateway(settings, access), settings))
+    server = uvicorn.Server(uvicorn_config(build_gateway(settings, access), settings))
     if exit_with_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=[server], daemon=True).start()
     with observe.Telemetry(settings):
@@ -59,10 +60,9 @@ def serve_rest(settings: Settings) -> None:
     try:
         conninfo_to_dict(settings.db.url or "")
     except ProgrammingError as exc:
-        raise BasaltError(
-            "database_url_invalid", 500, f"The database URL cannot be read: {str(exc).strip()}"
-        ) from exc
-    server = uvicorn.Server(_uvicorn_config(build_rest_gateway(settings), settings))
+        reason = observe.mask_secrets(str(exc).strip())
+        raise BasaltError("database_url_invalid", 500, f"The database URL cannot be read: {reason}") from exc
+    server = uvicorn.Server(uvicorn_config(build_rest_gateway(settings), settings))
     with _listen(settings.api.host, settings.api.port) as listener:
         port: int = listener.getsockname()[1]
         observe.event("rest_listening", host=settings.api.host, port=port)
@@ -75,7 +75,7 @@ def serve_rest(settings: Settings) -> None:
 
 async def serve_project(settings: Settings, access: DatabaseAccess, stopping: asyncio.Event) -> None:
     """The whole gateway in a loop that is somebody else's too, until `stopping` is set and open requests have ended.
-    Raises BasaltError when the address is taken."""
+    Raises BasaltError when the address is taken, or a service cannot be opened."""
     await _serve_beside(
         build_gateway(settings, access), settings, stopping, host=settings.api.host, port=settings.api.port
     )
@@ -92,7 +92,7 @@ async def serve_functions(settings: Settings, access: DatabaseAccess, stopping: 
 async def _serve_beside(
     gateway: Gateway, settings: Settings, stopping: asyncio.Event, *, host: str, port: int
 ) -> None:
-    server = _ServerBeside(_uvicorn_config(gateway, settings))
+    server = _ServerBeside(uvicorn_config(gateway, settings))
     with _listen(host, port) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         waiting = asyncio.create_task(stopping.wait())
@@ -100,14 +100,22 @@ async def _serve_beside(
         waiting.cancel()
         server.should_exit = True
         await serving
+    if not server.started and not stopping.is_set():
+        raise BasaltError("start_failed", 500, "It did not start; the log says why")
 
 
 class _ServerBeside(uvicorn.Server):
-    """Leaves signals to the process that it is a part of."""
+    """Leaves signals, and its end, to the process that it is a part of."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            self.should_exit = True
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -121,13 +129,13 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from exc
 
 
-def _uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         gateway,
         host=settings.api.host,
         port=settings.api.port,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws=FrameProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_ping_interval=None,
@@ -137,6 +145,7 @@ def _uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        reset_contextvars=True,  # or a pipelined request would begin with the id and the trace of the one before
         backlog=BACKLOG,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(settings.basalt.drain_timeout_s)),

@@ -129,12 +129,12 @@ class Performer:
     async def _perform(self, held: Held) -> None:
         held.has_begun = True
         observe.request_id.set(held.job.request_id or "")
-        observe.accept_traceparent(held.job.traceparent)
+        observe.accept_trace(held.job.traceparent)
         started = perf_counter()
         with observe.span(
             f"job {held.job.name}",
             kind="consumer",
-            parent=held.job.traceparent,
+            parent=held.job.traceparent or "",
             attributes={"messaging.destination.name": held.job.queue, "basalt.job": held.job.id},
         ) as span:
             outcome = await self._attempt(held)

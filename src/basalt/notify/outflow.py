@@ -182,12 +182,15 @@ class Outflow:
         loop = asyncio.get_running_loop()
         started = loop.time()
         outcomes: Sequence[Outcome] = [Outcome("unknown", error_code="worker_stopped")] * len(batch)
-        request_ids = {delivery.request_id for _, delivery in batch}
-        observe.request_id.set(request_ids.pop() if len(request_ids) == 1 else "")
+        request_ids = sorted({delivery.request_id for _, delivery in batch} - {""})
+        observe.request_id.set(request_ids[0] if len(request_ids) == 1 else "")
+        count = {"messaging.batch.message_count": len(batch)}
         try:
-            with contextlib.suppress(
-                asyncio.CancelledError
-            ):  # `drain`: what was sent so far must be written down
+            # `drain` cancels: what was sent so far must be written down
+            with (
+                contextlib.suppress(asyncio.CancelledError),
+                observe.span(f"deliver {self.provider}", kind="client", attributes=count),
+            ):
                 outcomes = await self._ask(batch)
         finally:
             took_s = loop.time() - started
@@ -197,8 +200,17 @@ class Outflow:
                 plan_settlement(row, outcome, self._settings)
                 for (row, _), outcome in zip(batch, outcomes, strict=True)
             ]
-            for status, count in Counter(end.delivery for end in ends).items():
-                DELIVERIES.add(count, self.provider, status or "not_asked")
+            counts = Counter(end.delivery or "not_asked" for end in ends)
+            for status, number in counts.items():
+                DELIVERIES.add(number, self.provider, status)
+            observe.event(
+                "notify_delivered",
+                provider=self.provider,
+                request_ids=request_ids,
+                ms=round(took_s * 1000, 2),
+                count=len(batch),
+                ends=counts,
+            )
             self._end(ends, shipment)
 
     def _end(self, ends: Sequence[Settlement], shipment: Shipment | None) -> None:

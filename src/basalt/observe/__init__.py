@@ -8,10 +8,11 @@ together, and `Telemetry` sends events and spans to whoever collects them.
 
 from basalt.observe.families import TEXT_FORMAT, Family, Sample, render_families
 from basalt.observe.log import Level, configure, event, flush, is_enabled, process_name, request_id
+from basalt.observe.masking import mask_secrets
 from basalt.observe.metrics import Counter, Durations, Gauge, Histogram, before_scrape
 from basalt.observe.sharing import gather, list_processes, offering
 from basalt.observe.telemetry import Telemetry
-from basalt.observe.traces import accept_traceparent, is_tracing, outgoing_headers, span, traceparent
+from basalt.observe.traces import accept_trace, is_tracing, outgoing_headers, span, traceparent
 
 __all__ = [
     "TEXT_FORMAT",
@@ -23,7 +24,7 @@ __all__ = [
     "Level",
     "Sample",
     "Telemetry",
-    "accept_traceparent",
+    "accept_trace",
     "before_scrape",
     "configure",
     "event",
@@ -32,6 +33,7 @@ __all__ = [
     "is_enabled",
     "is_tracing",
     "list_processes",
+    "mask_secrets",
     "offering",
     "outgoing_headers",
     "process_name",

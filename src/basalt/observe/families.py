@@ -1,6 +1,7 @@
 """Metrics as values that travel between processes, and as the text that Prometheus reads (text format 0.0.4)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 
 import msgspec
 
@@ -83,9 +84,11 @@ def _in_braces(pairs: Sequence[str]) -> str:
 
 def _number(value: float) -> str:
     """
-    >>> _number(3.0), _number(0.25)
-    ('3', '0.25')
+    >>> _number(3.0), _number(0.25), _number(float("inf")), _number(float("-inf")), _number(float("nan"))
+    ('3', '0.25', '+Inf', '-Inf', 'NaN')
     """
+    if not isfinite(value):
+        return "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)
 
 

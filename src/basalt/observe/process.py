@@ -6,6 +6,7 @@ import platform
 import resource
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -13,18 +14,17 @@ from pathlib import Path
 from basalt.observe.metrics import Counter, Gauge, before_scrape
 
 PULSE_S = 1.0
+LAG_PULSES = 60  # told again and again for so long: by no scrape is it lost to another one
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 STARTED_AT = time.time()
 
-BUILD = Gauge("basalt_build_info", "1.", ["version", "python"])
+BUILD = Gauge("basalt_build_info", "1, by what is running.", ["version", "python"])
 START_TIME = Gauge("basalt_process_start_time_seconds", "When the process began, in Unix seconds.")
 RESIDENT = Gauge("basalt_process_resident_bytes", "Memory of the process.")
 CPU = Counter("basalt_process_cpu_seconds_total", "Processor time.")
 OPEN_FDS = Gauge("basalt_process_open_fds", "Open files and sockets.")
 MAX_FDS = Gauge("basalt_process_max_fds", "How many there may be.")
-LAG = Gauge(
-    "basalt_event_loop_lag_seconds", "The longest that the event loop was late since the last scrape."
-)
+LAG = Gauge("basalt_event_loop_lag_seconds", "The longest that the event loop was late in the last minute.")
 
 
 class ProcessFigures:
@@ -32,11 +32,13 @@ class ProcessFigures:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._longest_s = 0.0
+        self._late_s: deque[float] = deque([0.0], maxlen=LAG_PULSES)
         self._cpu_s = 0.0
         self._due_at = self._loop.time() + PULSE_S
         self._pulse = self._loop.call_at(self._due_at, self._beat)
         self._forget: Callable[[], None] = before_scrape(self._tell)
+        BUILD.set(1, version("basalt"), platform.python_version())
+        START_TIME.set(STARTED_AT)
 
     def close(self) -> None:
         self._pulse.cancel()
@@ -44,13 +46,11 @@ class ProcessFigures:
 
     def _beat(self) -> None:
         now = self._loop.time()
-        self._longest_s = max(self._longest_s, now - self._due_at)
+        self._late_s.append(now - self._due_at)
         self._due_at = now + PULSE_S
         self._pulse = self._loop.call_at(self._due_at, self._beat)
 
     def _tell(self) -> None:
-        BUILD.set(1, version("basalt"), platform.python_version())
-        START_TIME.set(STARTED_AT)
         times = os.times()
         cpu_s = times.user + times.system
         CPU.add(cpu_s - self._cpu_s)
@@ -59,8 +59,7 @@ class ProcessFigures:
         MAX_FDS.set(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         if (count := _count_fds()) is not None:
             OPEN_FDS.set(count)
-        LAG.set(max(self._longest_s, self._loop.time() - self._due_at))
-        self._longest_s = 0.0
+        LAG.set(max(*self._late_s, self._loop.time() - self._due_at))
 
 
 def resident_bytes() -> int:

@@ -1,5 +1,6 @@
 """What a process sends to others about itself, from its start to its end: the log to Axiom, traces to a collector."""
 
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,7 +38,8 @@ class Telemetry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        began = time.monotonic()
         stop_traces(within_s=self._limit_s / 2)
         if self._axiom is not None:
-            self._axiom.stop(within_s=self._limit_s / 2)
             remove_sink(self._axiom)
+            self._axiom.stop(within_s=self._limit_s - (time.monotonic() - began))

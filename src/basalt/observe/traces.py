@@ -1,8 +1,9 @@
 """Spans, by OpenTelemetry, where a collector is configured; without one nothing of it is imported and `span` costs a
 comparison.
 
-`traceparent` (W3C Trace Context) comes in with a request or a job and goes out with whatever that causes. An exporter
-in a thread of its own sends finished spans in batches (OTLP over HTTP); those it cannot get rid of are dropped.
+`traceparent` and `tracestate` (W3C Trace Context) come in with a request and go out with whatever that causes; a job
+has the first alone. An exporter in a thread of its own sends finished spans in batches (OTLP over HTTP); those it
+cannot get rid of are dropped.
 """
 
 import re
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 
 TRACES_PATH = "/v1/traces"
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+TRACESTATE = re.compile(r"[\t -~]{1,512}")  # whose parts are other people's
+REQUEST_ID = re.compile(r"[!-~]{1,200}")  # as a header; what SQL gives a job may be anything
 EXPORT_INTERVAL_MS = 2000
 EXPORT_TIMEOUT_S = 10
 
-_incoming: ContextVar[str] = ContextVar("traceparent", default="")
+_incoming: ContextVar[tuple[str, str]] = ContextVar("incoming_trace", default=("", ""))
 _otel: "_OpenTelemetry | None" = None
 
 
@@ -66,24 +69,41 @@ def span(
     parent: str | None = None,
     attributes: Mapping[str, str | int | float | bool] | None = None,
 ) -> Span:
-    """A span below the present one, or below `parent`, a `traceparent` from elsewhere; `with span("…") as one: …`."""
+    """A span below the present one, or below `parent`, a `traceparent` from elsewhere; one that is none, such as `""`,
+    begins a trace. `with span("…") as one: …`."""
     return NO_SPAN if _otel is None else _RecordedSpan(_otel, name, kind, parent, attributes)
 
 
 def traceparent() -> str:
     """The present span as other programs are told of it; what came in where none is recorded here, or `""`."""
-    return (_otel.traceparent() if _otel is not None else "") or _incoming.get()
+    return _trace_headers().get("traceparent", "")
 
 
-def accept_traceparent(given: str | None) -> None:
-    """What came with the present request or job, to be handed on. Anything else than a `traceparent` is left out."""
-    _incoming.set(given if given is not None and TRACEPARENT.fullmatch(given) else "")
+def accept_trace(traceparent: str | None, tracestate: str | None = None) -> None:
+    """What came with the present request or job, to be handed on. Of what is no `traceparent` nothing is."""
+    given = traceparent if traceparent is not None and TRACEPARENT.fullmatch(traceparent) else ""
+    state = tracestate if given and tracestate is not None and TRACESTATE.fullmatch(tracestate) else ""
+    _incoming.set((given, state))
 
 
 def outgoing_headers() -> dict[str, str]:
     """Headers that tell another program what it is asked for: the id of the present request, and the trace."""
-    headers = {"x-request-id": request_id.get(), "traceparent": traceparent()}
-    return {name: value for name, value in headers.items() if value}
+    headers = _trace_headers()
+    if REQUEST_ID.fullmatch(current := request_id.get()):
+        headers["x-request-id"] = current
+    return headers
+
+
+def _trace_headers() -> dict[str, str]:
+    carrier: dict[str, str] = {}
+    if _otel is not None:
+        _otel.propagator.inject(carrier)
+    return carrier or _incoming_headers()
+
+
+def _incoming_headers() -> dict[str, str]:
+    given, state = _incoming.get()
+    return {name: value for name, value in (("traceparent", given), ("tracestate", state)) if value}
 
 
 def start_traces(settings: "OtlpSettings", *, project_id: str) -> None:
@@ -135,11 +155,6 @@ class _OpenTelemetry:
         )
         self.tracer = self._provider.get_tracer("basalt")
 
-    def traceparent(self) -> str:
-        carrier: dict[str, str] = {}
-        self.propagator.inject(carrier)
-        return carrier.get("traceparent", "")
-
     def stop(self, within_s: float) -> None:
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
@@ -158,7 +173,7 @@ class _RecordedSpan(Span):
         attributes: Mapping[str, str | int | float | bool] | None,
     ) -> None:
         self._otel = otel
-        context = otel.propagator.extract({"traceparent": parent}) if parent else None
+        context = None if parent is None else otel.propagator.extract(_carrier_of(parent))
         self._span: Any = otel.tracer.start_span(
             name,
             context=context,
@@ -193,6 +208,12 @@ class _RecordedSpan(Span):
 
     def fail(self, reason: str) -> None:
         self._span.set_status(self._otel.trace.StatusCode.ERROR, reason)
+
+
+def _carrier_of(parent: str) -> dict[str, str]:
+    """With what else came in beside it."""
+    incoming = _incoming_headers()
+    return incoming if incoming.get("traceparent") == parent else {"traceparent": parent}
 
 
 def _traces_url(endpoint: str) -> str:

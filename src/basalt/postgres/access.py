@@ -21,6 +21,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from basalt.errors import BasaltError
+from basalt.observe import mask_secrets
 
 LOGIN_ROLES = (
     "supabase_admin",
@@ -96,7 +97,8 @@ def access_from_url(url: str, state_dir: Path) -> DatabaseAccess:
     try:
         parts = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
     except ProgrammingError as exc:
-        raise BasaltError("database_url_invalid", 500, f"The database URL cannot be read: {exc}") from exc
+        reason = mask_secrets(str(exc).strip())
+        raise BasaltError("database_url_invalid", 500, f"The database URL cannot be read: {reason}") from exc
     owner = parts.pop("user", None)
     host = parts.pop("host", None)
     if not owner or not host:

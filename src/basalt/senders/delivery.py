@@ -5,12 +5,15 @@ itself, and answers for each message. What a message's fate is stays the engine'
 provider said.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
+
+from basalt import observe
 
 Verdict = Literal["accepted", "delivered", "retry", "unknown", "refused", "dead_address"]
 ReportStatus = Literal["delivered", "opened", "clicked", "bounced", "complained", "failed"]
@@ -76,6 +79,18 @@ class ReportRequest:
     url: str
     headers: Mapping[str, str]
     body: bytes
+
+
+async def deliver_each(
+    deliver: Callable[[Delivery], Awaitable[Outcome]], deliveries: Sequence[Delivery]
+) -> Sequence[Outcome]:
+    """All at once, each under the id of the request that it came from."""
+
+    async def one(delivery: Delivery) -> Outcome:
+        observe.request_id.set(delivery.request_id)  # of its own task
+        return await deliver(delivery)
+
+    return await asyncio.gather(*map(one, deliveries))
 
 
 class DeliverySender(Protocol):

@@ -10,9 +10,10 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from email.utils import parseaddr
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from basalt.config import SendGridSettings
 from basalt.http import OutgoingAnswer, OutgoingClient

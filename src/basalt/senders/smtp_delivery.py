@@ -21,7 +21,7 @@ from aiosmtplib import (
     SMTPResponseException,
 )
 
-from basalt.senders.delivery import Delivery, Outcome
+from basalt.senders.delivery import Delivery, Outcome, deliver_each
 from basalt.senders.mail_content import render_mail
 from basalt.senders.mail_headers import list_headers
 from basalt.senders.pacing import Pace, Reading
@@ -83,7 +83,7 @@ class SmtpDeliverySender:
         self._turns = Turns(self.name, Pace(rate_per_s=rate_per_s))
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
-        return await asyncio.gather(*map(self._deliver_one, deliveries))
+        return await deliver_each(self._deliver_one, deliveries)
 
     async def close(self) -> None:
         await self._connections.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from basalt.http import OutgoingClient
-from basalt.senders.delivery import Delivery, Outcome
+from basalt.senders.delivery import Delivery, Outcome, deliver_each
 from basalt.senders.message import SendError, TextMessage, TextSender
 from basalt.senders.provider_answer import KEPT_CHARS
 
@@ -24,7 +24,7 @@ class TextDeliverySender:
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENCY))
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
-        return await asyncio.gather(*map(self._deliver_one, deliveries))
+        return await deliver_each(self._deliver_one, deliveries)
 
     async def close(self) -> None:
         await self.http.close()

@@ -4,7 +4,6 @@ Twilio knows no idempotency keys: without an answer a message stays `unknown`. I
 callbacks to `/notify/v1/webhooks/twilio`, where it can reach that.
 """
 
-import asyncio
 import base64
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -15,7 +14,7 @@ from msgspec.structs import replace
 
 from basalt.config import TwilioMessageSettings
 from basalt.http import OutgoingAnswer, OutgoingClient
-from basalt.senders.delivery import Delivery, Outcome, Verdict
+from basalt.senders.delivery import Delivery, Outcome, Verdict, deliver_each
 from basalt.senders.pacing import Pace
 from basalt.senders.provider_answer import note_failure, read_failure, read_object
 from basalt.senders.provider_client import TIMEOUT_S, ProviderClient
@@ -53,7 +52,7 @@ class TwilioMessageSender:
         self._client = ProviderClient(self.name, http, pace, concurrency=CONCURRENCY, timeout_s=timeout_s)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
-        return await asyncio.gather(*map(self._deliver_one, deliveries))
+        return await deliver_each(self._deliver_one, deliveries)
 
     async def close(self) -> None:
         await self._http.close()

@@ -5,7 +5,6 @@ The address is the subscription as JSON. It comes from users, so the request goe
 push service is paced on its own.
 """
 
-import asyncio
 import base64
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from basalt.bounded_dict import BoundedDict
 from basalt.config import WebPushSettings
 from basalt.http import OutgoingAnswer, OutgoingClient
-from basalt.senders.delivery import Delivery, Outcome
+from basalt.senders.delivery import Delivery, Outcome, deliver_each
 from basalt.senders.pacing import Pace, read_status
 from basalt.senders.provider_answer import read_patience
 from basalt.senders.provider_client import ProviderClient
@@ -67,7 +66,7 @@ class WebPushSender:
         self._signed: BoundedDict[str, tuple[float, str]] = BoundedDict(ORIGINS)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
-        return await asyncio.gather(*(self._deliver(delivery) for delivery in deliveries))
+        return await deliver_each(self._deliver, deliveries)
 
     async def close(self) -> None:
         await self._http.close()
