@@ -17,7 +17,8 @@ from pyrage import x25519
 
 from basalt.access import load_sealer, store_secrets
 from basalt.config import Settings, load_settings
-from basalt.postgres import load_access, parse_lsn
+from basalt.postgres import load_access
+from basalt.postgres.backup import parse_lsn
 from basalt.postgres.postmaster import read_postmaster
 from basalt.project.backup import Manifest, Place, create_backup, open_place
 from basalt.project.backup.files import Shelf

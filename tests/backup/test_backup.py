@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from basalt.access import load_sealer, load_secrets
-from basalt.postgres import Piece, load_access
+from basalt.postgres import load_access
+from basalt.postgres.backup import Piece
 from basalt.project.backup import list_backups, verify_backup
 from basalt.project.backup.wal_shelf import WalShelf
 from tests.backup.conftest import Yard, read_notes, service_client

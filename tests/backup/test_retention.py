@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from basalt.config import BackupSettings, Settings, parse_cron_line
-from basalt.postgres import Piece
+from basalt.postgres.backup import Piece
 from basalt.project.backup import Envelope, Manifest, list_backups
 from basalt.project.backup.files import Shelf
 from basalt.project.backup.manifest import Contents, LogRange, split_contents, write_manifest

@@ -16,21 +16,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from basalt.postgres import (
-    PrivateCluster,
-    UpgradeError,
-    apply_bootstrap,
-    check_upgrade,
-    find_postgres,
-    list_postgres,
-    plan_upgrade,
-    undo_upgrade,
-    upgrade_cluster,
-)
+from basalt.postgres import PrivateCluster, apply_bootstrap, find_postgres, list_postgres
 from basalt.postgres.access import load_passwords
 from basalt.postgres.cluster_folders import ensure_home, ensure_state_dir
 from basalt.postgres.initdb import HBA, SETTINGS_FILE, SUPERUSER
 from basalt.postgres.os_user import server_user
+from basalt.postgres.upgrade import UpgradeError, check_upgrade, plan_upgrade, undo_upgrade, upgrade_cluster
 from tests.ports import free_port
 from tests.prepared import copy_prepared_state
 from tests.projects import write_project

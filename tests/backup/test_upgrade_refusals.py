@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from basalt.postgres import ClusterError, PrivateCluster, UpgradeError, plan_upgrade
+from basalt.postgres import ClusterError, PrivateCluster
+from basalt.postgres.upgrade import UpgradeError, plan_upgrade
 from tests.ports import free_port
 from tests.prepared import copy_prepared_state
 

@@ -14,7 +14,8 @@ from typing import IO, Final, Literal
 import psycopg
 
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess, dumping, feed, list_archive
+from basalt.postgres import DatabaseAccess
+from basalt.postgres.backup import dumping, feed, list_archive
 from basalt.project.fresh_start import platform_roles
 
 READ_BYTES: Final = 1024 * 1024

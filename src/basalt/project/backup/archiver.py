@@ -17,11 +17,11 @@ import psycopg
 from basalt import observe
 from basalt.config import Settings
 from basalt.errors import BasaltError
-from basalt.postgres import (
+from basalt.postgres import DatabaseAccess
+from basalt.postgres.backup import (
     ARCHIVE_SLOT,
     DROP_SLOT,
     TRACK,
-    DatabaseAccess,
     Piece,
     SystemIdentity,
     WalRemovedError,

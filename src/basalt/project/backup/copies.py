@@ -9,8 +9,8 @@ import psycopg
 
 from basalt import observe
 from basalt.config import Settings
-from basalt.postgres import (
-    DatabaseAccess,
+from basalt.postgres import DatabaseAccess, find_postgres
+from basalt.postgres.backup import (
     NoSnapshotError,
     TableDigest,
     copying_cluster,
@@ -18,7 +18,6 @@ from basalt.postgres import (
     dump_snapshot,
     dumping,
     exact_snapshot,
-    find_postgres,
     list_objects,
     parse_lsn,
 )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from basalt.postgres import (
+from basalt.postgres.backup import (
     Piece,
     WalFolder,
     cut_at_branches,

@@ -10,7 +10,8 @@ import psycopg
 from psycopg import sql
 
 from basalt.config import Settings
-from basalt.postgres import DatabaseAccess, PrivateCluster, apply_bootstrap, feed, list_objects
+from basalt.postgres import DatabaseAccess, PrivateCluster, apply_bootstrap
+from basalt.postgres.backup import feed, list_objects
 from basalt.project.backup.errors import BackupError
 from basalt.project.backup.files import Shelf
 from basalt.project.backup.manifest import Manifest

@@ -3,7 +3,7 @@
 import threading
 from typing import Final
 
-from basalt.postgres import Piece, WalStream, segment_start
+from basalt.postgres.backup import Piece, WalStream, segment_start
 from basalt.project.backup.errors import BackupError
 from basalt.project.backup.files import FileEntry
 from basalt.project.backup.wal_shelf import WalShelf

@@ -12,7 +12,8 @@ from typing import Final
 import psycopg
 
 from basalt.config import Settings
-from basalt.postgres import DatabaseAccess, PrivateCluster, TableDigest, digest_database, list_objects
+from basalt.postgres import DatabaseAccess, PrivateCluster
+from basalt.postgres.backup import TableDigest, digest_database, list_objects
 from basalt.project.backup.errors import BackupError
 from basalt.project.backup.files import Shelf
 from basalt.project.backup.logical import load_dump

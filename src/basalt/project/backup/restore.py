@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from basalt.config import Settings
-from basalt.postgres import RecoveryError, RecoveryTarget, list_objects, recovered_server
+from basalt.postgres.backup import RecoveryError, RecoveryTarget, list_objects, recovered_server
 from basalt.project.backup.errors import BackupError
 from basalt.project.backup.files import Shelf
 from basalt.project.backup.history import LogPlan, covers, fetch_log, plan_log

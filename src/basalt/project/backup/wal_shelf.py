@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from basalt.postgres import Piece, parse_history
+from basalt.postgres.backup import Piece, parse_history
 from basalt.project.backup.files import FileEntry, Shelf
 
 ARCHIVE: Final = "wal/"
