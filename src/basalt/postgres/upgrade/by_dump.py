@@ -18,8 +18,8 @@ def copy_by_dump(plan: UpgradePlan, old: Path, new: Path, home: Path, user: Serv
     server = ensure_tree(plan.new, tree_dir) or plan.new
     try:
         with (
-            running_server(plan.old, old, user, []) as old_conninfo,
-            running_server(server, new, user, []) as new_conninfo,
+            running_server(plan.old, old, user) as old_conninfo,
+            running_server(server, new, user) as new_conninfo,
         ):
             _pipe(plan, old_conninfo, new_conninfo)
     finally:

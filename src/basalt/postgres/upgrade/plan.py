@@ -57,7 +57,7 @@ def plan_upgrade(state_dir: Path, *, to: int | None, method: Method | None, tell
         raise UpgradeError("The database is running", hint="`basalt stop` first")
     old, new = _choose(list_postgres(), major, to)
     tell(f"Looking at the cluster of PostgreSQL {old.version}")
-    with running_server(old, data_dir, server_user(), []) as conninfo:
+    with running_server(old, data_dir, server_user()) as conninfo:
         databases, extensions, rows = look_at(conninfo)
         sorting = read_sorting(conninfo)
     available = new.extensions() | set(OWN_EXTENSIONS)

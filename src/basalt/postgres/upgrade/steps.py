@@ -48,7 +48,7 @@ def upgrade_cluster(state_dir: Path, plan: UpgradePlan, tell: Tell) -> Path:
     try:
         updates = _fill(state_dir, plan, data_dir, building, user, tell)
         tell("Comparing the tables and gathering statistics")
-        with running_server(plan.new, building, user, []) as conninfo:
+        with running_server(plan.new, building, user) as conninfo:
             _finish(conninfo, plan, updates)
         if flush_data_dir(plan.new, building, user).wait() != 0:
             raise UpgradeError(f"The new data directory could not be written to disk below {home}")
@@ -64,7 +64,7 @@ def _fill(
     state_dir: Path, plan: UpgradePlan, data_dir: Path, building: Path, user: ServerUser, tell: Tell
 ) -> str | None:
     """The new cluster gets what the old one holds. Where pg_upgrade gives up, and was not asked for, a dump may still
-    do: columns of PostgreSQL 15.20 carry an option that pg_upgrade of some builds of 18 passes on and refuses."""
+    do: columns of PostgreSQL 15.20 carry an option, `pg_attver`, that neither 17.10 nor 18.6 knows."""
     if plan.method == "pg_upgrade":
         tell("Upgrading by pg_upgrade")
         try:
@@ -119,7 +119,7 @@ def _make_new(state_dir: Path, plan: UpgradePlan, tell: Tell) -> tuple[ServerUse
     )
     shutil.copyfile(home / "data" / SETTINGS_FILE, building / SETTINGS_FILE)
     user.own(building / SETTINGS_FILE, 0o600)
-    with running_server(plan.new, building, user, []) as conninfo:
+    with running_server(plan.new, building, user) as conninfo:
         sorting = read_sorting(conninfo)
     if sorting != plan.sorting:
         shutil.rmtree(building, ignore_errors=True)
