@@ -44,7 +44,7 @@ class OwnLog:
         if self._failure is not None:
             raise self._failure
         if self._thread.is_alive():
-            raise BackupError("restore_not_possible", reason="the log of the copy did not arrive in time")
+            raise BackupError("backup_log_late")
 
     def close(self) -> None:
         self._stopping.set()
