@@ -20,6 +20,7 @@ from basalt.postgres.backup.snapshot import (
     list_objects,
 )
 from basalt.postgres.backup.wal_pieces import (
+    Gap,
     Piece,
     WalFolder,
     cut_at_branches,
@@ -34,6 +35,7 @@ __all__ = [
     "DROP_SLOT",
     "TRACK",
     "DumpError",
+    "Gap",
     "NoSnapshotError",
     "Piece",
     "RecoveryError",
