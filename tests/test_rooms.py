@@ -29,6 +29,8 @@ FLOORS = (
     ),
 )
 ORDERED_FLOORS = (0, len(FLOORS) - 1)
+# Parts of a room that few need: they are entered by a front of their own, so that the room's does not list them.
+INNER_FRONTS = frozenset({"basalt.postgres.backup", "basalt.postgres.upgrade"})
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
 
@@ -72,7 +74,7 @@ def test_rooms_are_entered_by_their_front() -> None:
     wrong = [
         f"{path.relative_to(SOURCE)}: {module}"
         for path, room, module in imports()
-        if module.count(".") > 1 and module.split(".")[1] != room
+        if module.count(".") > 1 and module not in INNER_FRONTS and module.split(".")[1] != room
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -17,7 +17,8 @@ from pyrage import x25519
 
 from basalt.access import load_sealer, store_secrets
 from basalt.config import Settings, load_settings
-from basalt.postgres import load_access, parse_lsn
+from basalt.postgres import load_access
+from basalt.postgres.backup import parse_lsn
 from basalt.postgres.postmaster import read_postmaster
 from basalt.project.backup import Manifest, Place, create_backup, open_place
 from basalt.project.backup.files import Shelf
@@ -30,6 +31,7 @@ create table public.notes (id bigint generated always as identity primary key, b
 grant all on public.notes to service_role;
 select vault.create_secret('vault value', 'vault_name');
 """
+ENV = "STRIPE_KEY=of-the-machine\n"
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Yard:
 
     def back_up(self) -> Manifest:
         settings = self.settings
-        shelf = open_place(settings, Place(identity_file=self.identity), may_create=True)
+        shelf = open_place(settings, Place(identity_file=self.identity), may_write=True)
         return create_backup(settings, load_access(settings.state_dir), shelf, lambda _: None)
 
     def start(self) -> Server:
@@ -143,6 +145,7 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
             access = load_access(yard.settings.state_dir)
             sealer = load_sealer(yard.settings.state_dir, None)
             store_secrets(access.conninfo("supabase_admin"), sealer, {"STRIPE_KEY": "function value"})
+            (yard.project / ".env").write_text(ENV)
             write_note(client, "before-the-backup")
             yard.back_up()
             for number in range(3):

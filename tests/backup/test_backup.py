@@ -9,10 +9,11 @@ import psycopg
 import pytest
 
 from basalt.access import load_sealer, load_secrets
-from basalt.postgres import Piece, load_access
+from basalt.postgres import load_access
+from basalt.postgres.backup import Piece
 from basalt.project.backup import list_backups, verify_backup
 from basalt.project.backup.wal_shelf import WalShelf
-from tests.backup.conftest import Yard, read_notes, service_client
+from tests.backup.conftest import ENV, MIGRATION, Yard, read_notes, service_client
 
 pytestmark = [pytest.mark.req("P26"), pytest.mark.timeout(300)]
 
@@ -80,8 +81,13 @@ def test_an_interrupted_backup_is_not_listed(spare_target: Yard) -> None:
 
 def test_a_destroyed_project_comes_back_as_it_was_at_a_moment_and_then_to_its_last_write(yard: Yard) -> None:
     key = ("-i", str(yard.identity))
-    answer = yard.run("backup", "restore", str(yard.project), "--to-time", yard.moment, *key, "--json")
+    shutil.rmtree(yard.project / "supabase")  # as on a new machine
+    (yard.project / ".env").unlink()
+    answer = yard.run("backup", "restore", str(yard.project), "--to", yard.moment, *key, "--json")
     assert answer.returncode == 0, answer.stderr
+    assert (yard.project / "supabase" / "migrations" / "1_notes.sql").read_text() == MIGRATION
+    assert (yard.project / ".env").read_text() == ENV
+    assert (yard.project / ".env").stat().st_mode & 0o077 == 0
     assert json.loads(answer.stdout)["missing_objects"] == 0
     server = yard.start()
     try:
@@ -101,6 +107,11 @@ def test_a_destroyed_project_comes_back_as_it_was_at_a_moment_and_then_to_its_la
         with psycopg.connect(server.database_url) as connection:
             secret = connection.execute("select decrypted_secret from vault.decrypted_secrets").fetchone()
             assert secret == ("vault value",)
+        dumped = yard.run(
+            "db", "dump", str(yard.project), "--data-only", "-f", str(yard.project / "data.sql")
+        )
+        assert dumped.returncode == 0, dumped.stderr
+        assert (yard.project / "data.sql").stat().st_mode & 0o077 == 0  # it holds hashes of passwords
         refused = yard.run("backup", "restore", str(yard.project), *key)
         assert refused.returncode == 1
         assert "--force" in refused.stderr

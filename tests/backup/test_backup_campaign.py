@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from basalt.project.backup import (
 from basalt.project.backup.files import Shelf
 from basalt.project.backup.target import FolderTarget
 from tests.backup.conftest import (
+    Yard,
     destroy,
     now_of,
     service_client,
@@ -120,7 +122,7 @@ def test_every_acknowledged_write_before_a_moment_comes_back_and_none_after(fold
     acknowledged = {body: at for writer in writers for body, at in writer.acknowledged.items()}
     point = datetime.fromisoformat(moment)
     key = ("-i", str(yard.identity))
-    answer = yard.run("backup", "restore", str(yard.project), "--to-time", moment, *key, "--json")
+    answer = yard.run("backup", "restore", str(yard.project), "--to", moment, *key, "--json")
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout)["missing_objects"] == 0
     restored = yard.start()
@@ -225,32 +227,21 @@ def test_a_backup_that_was_killed_is_not_listed_and_the_next_one_goes_on(folder:
         with service_client(server) as client:
             for number in range(20):
                 write_note(client, f"note-{number}")
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "from basalt.cli import main; main()",
-                "backup",
-                "create",
-                str(yard.project),
-            ],
-            env={**os.environ, **yard.environ},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 60
-        while not list((folder / "backups").glob("backups/*/base/*")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert list_backups(yard.shelf()) == []
+        for part in ("keys", "base", "wal", "contents"):
+            kill_when(yard, f"backups/*/{part}/*")
+            shelf = yard.shelf()
+            for listed in list_backups(shelf):
+                assert verify_backup(shelf, listed, lambda _: None).problems == []
+            for half in (folder / "backups" / "backups").iterdir():
+                shutil.rmtree(half)
         made = yard.back_up()
         assert [one.id for one in list_backups(yard.shelf())] == [made.id]
         with psycopg.connect(load_access(yard.settings.state_dir).conninfo("supabase_admin")) as connection:
             rows = connection.execute(
                 "select state, error from basalt.backups order by started_at"
             ).fetchall()
-        assert rows == [("failed", "it was interrupted"), ("complete", None)]
+        assert rows[:3] == [("failed", "it was interrupted")] * 3
+        assert rows[-1] == ("complete", None)
     finally:
         server.stop()
 
@@ -296,7 +287,7 @@ def test_an_external_database_is_dumped_rehearsed_and_restored(
     )
     access = access_from_url(database.url("supabase_admin"), settings.state_dir)
     target = FolderTarget(folder / "kept")
-    target.open()
+    target.open(may_write=True)
     shelf = Shelf(target, Envelope([], [], target.place))
     manifest = create_backup(settings, access, shelf, lambda _: None)
     assert manifest.kind == "logical"
@@ -309,6 +300,27 @@ def test_an_external_database_is_dumped_rehearsed_and_restored(
         assert restore_dump(settings, elsewhere, shelf, manifest, lambda _: None, force=False) == (0, 0, None)
         with psycopg.connect(empty.conninfo("supabase_admin")) as connection:
             assert connection.execute("select count(*) from public.notes").fetchone() == (500,)
+
+
+def kill_when(yard: Yard, pattern: str) -> None:
+    """`kill -9` of a `backup create` as soon as there is such a file at the target."""
+    command = [
+        sys.executable,
+        "-c",
+        "from basalt.cli import main; main()",
+        "backup",
+        "create",
+        str(yard.project),
+    ]
+    environ = {**os.environ, **yard.environ}
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(yard.target.glob(pattern)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
 
 
 def wait_for_event(server: Server, name: str, act: object = None) -> None:

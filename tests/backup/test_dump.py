@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess, DumpError
+from basalt.postgres import DatabaseAccess
+from basalt.postgres.backup import DumpError
 from basalt.project import DumpRequest, dump_database, restore_database
 from tests.conftest import CloneDatabase
 

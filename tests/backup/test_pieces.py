@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from basalt.postgres import Piece, WalFolder, cut_at_branches, find_gap, parse_history, reach_of
+from basalt.postgres.backup import Piece, WalFolder, cut_at_branches, find_gap, parse_history, reach_of
 
 pytestmark = pytest.mark.req("P26")
 

@@ -6,13 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from basalt.config import BackupSettings, Settings, parse_cron_line
-from basalt.postgres import Piece
-from basalt.project.backup import Envelope, Manifest, list_backups
+from basalt.postgres.backup import Piece
+from basalt.project.backup import BackupError, Envelope, Manifest, RestoreRequest, choose_backup, list_backups
 from basalt.project.backup.files import Shelf
-from basalt.project.backup.manifest import Contents, LogRange, split_contents, write_manifest
+from basalt.project.backup.manifest import Contents, LogRange, find_backup, is_manifest, write_manifest
+from basalt.project.backup.objects import list_object_files
 from basalt.project.backup.records import Overview
 from basalt.project.backup.retention import first_needed, remove_old
 from basalt.project.backup.scheduler import is_due
@@ -29,7 +31,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     target = FolderTarget(tmp_path / "backups")
-    target.open()
+    target.open(may_write=True)
     return Shelf(target, Envelope([], [], target.place))
 
 
@@ -41,9 +43,9 @@ def settings(tmp_path: Path, **backup: object) -> Settings:
 def add_backup(shelf: Shelf, number: int, stored: list[str]) -> Manifest:
     at = NOON + number * DAY
     backup_id = f"{at:%Y%m%dT%H%M%SZ}-{number:06x}"
-    base = shelf.put_stream(f"backups/{backup_id}/base", [b"base"], lambda _: None)
+    base = shelf.put_stream(f"backups/{backup_id}/base", [b"base"])
     contents = Contents(tables=None, objects=[], stored=stored)
-    listed = shelf.put_stream(f"backups/{backup_id}/contents", split_contents(contents), lambda _: None)
+    listed = shelf.put_stream(f"backups/{backup_id}/contents", [msgspec.json.encode(contents)])
     manifest = Manifest(
         id=backup_id,
         kind="physical",
@@ -91,6 +93,33 @@ def test_older_backups_their_log_and_objects_that_nothing_names_go(shelf: Shelf,
     assert "half00" not in "".join(file.name for file in shelf.target.list("backups/"))
 
 
+def test_a_damaged_manifest_hides_its_own_backup_alone_and_costs_it_no_file(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    first, second = add_backup(shelf, 0, []), add_backup(shelf, 1, [])
+    [name] = [file.name for file in shelf.target.list(first.folder) if is_manifest(file.name)]
+    shelf.target.put(name, b"{")
+    for file in list(shelf.target.list(first.folder)):
+        os.utime(tmp_path / "backups" / file.name, (0, 0))
+    before = [file.name for file in shelf.target.list(first.folder)]
+    assert list_backups(shelf) == [second]
+    remove_old(settings(tmp_path, keep=1), shelf, lambda _: None)
+    assert [file.name for file in shelf.target.list(first.folder)] == before
+    with pytest.raises(BackupError, match="its checksum differs"):
+        find_backup(shelf, first.id)
+
+
+def test_chunks_of_an_object_that_were_sent_twice_go_together(shelf: Shelf, tmp_path: Path) -> None:
+    for number in range(2):
+        add_backup(shelf, number + 3, [])
+        name = f"objects/aa/aaaa.4.0.{number:064}"
+        shelf.target.put(name, b"data")
+        os.utime(tmp_path / "backups" / name, (NOON.timestamp(),) * 2)
+    assert list_object_files(shelf)["aaaa"].missing == []
+    remove_old(settings(tmp_path, keep=1), shelf, lambda _: None)
+    assert list(shelf.target.list("objects/")) == []
+
+
 def test_the_log_reaches_back_as_far_as_was_asked(shelf: Shelf) -> None:
     backups = [add_backup(shelf, number, []) for number in range(4)]
     now = NOON + 3.5 * DAY
@@ -98,6 +127,16 @@ def test_the_log_reaches_back_as_far_as_was_asked(shelf: Shelf) -> None:
     assert first_needed(backups, 86400, now) == backups[2]
     assert first_needed(backups, 30 * 86400, now) == backups[0]
     assert first_needed([], 0, now) is None
+
+
+def test_a_moment_before_the_backup_that_was_asked_for_is_refused(shelf: Shelf) -> None:
+    early, late = (add_backup(shelf, number, []) for number in (0, 2))
+    moment = NOON + DAY
+    assert choose_backup(shelf, RestoreRequest(to=moment)) == early
+    with pytest.raises(BackupError, match="which is after the moment"):
+        choose_backup(shelf, RestoreRequest(late.id, to=moment))
+    with pytest.raises(BackupError, match="the oldest is of"):
+        choose_backup(shelf, RestoreRequest(to=NOON - DAY))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from basalt.postgres import ARCHIVE_SLOT, DatabaseAccess, forget_archive
+from basalt.postgres import DatabaseAccess, forget_archive
+from basalt.postgres.backup import ARCHIVE_SLOT
 
 pytestmark = pytest.mark.req("P26")
 

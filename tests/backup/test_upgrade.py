@@ -16,21 +16,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from basalt.postgres import (
-    PrivateCluster,
-    UpgradeError,
-    apply_bootstrap,
-    check_upgrade,
-    find_postgres,
-    list_postgres,
-    plan_upgrade,
-    undo_upgrade,
-    upgrade_cluster,
-)
+from basalt.postgres import PrivateCluster, apply_bootstrap, find_postgres, list_postgres
 from basalt.postgres.access import load_passwords
+from basalt.postgres.backup import ARCHIVE_SLOT, WalRemovedError, WalStream
 from basalt.postgres.cluster_folders import ensure_home, ensure_state_dir
 from basalt.postgres.initdb import HBA, SETTINGS_FILE, SUPERUSER
 from basalt.postgres.os_user import server_user
+from basalt.postgres.upgrade import UpgradeError, check_upgrade, plan_upgrade, undo_upgrade, upgrade_cluster
 from tests.ports import free_port
 from tests.prepared import copy_prepared_state
 from tests.projects import write_project
@@ -153,5 +145,31 @@ def test_a_cluster_whose_extensions_the_new_version_lacks_is_refused_untouched(
     cluster = PrivateCluster(state_dir, port=free_port(), fsync=False)
     try:
         assert ask(cluster, "select current_setting('server_version_num')::integer / 10000") == OLD
+    finally:
+        cluster.stop()
+
+
+@needs_18
+@pytest.mark.usefixtures("both")
+def test_postgresql_18_says_in_its_own_words_that_it_has_let_go_of_the_log(project: Path) -> None:
+    cluster = PrivateCluster(project / ".basalt", port=free_port(), fsync=False)
+    conninfo = cluster.ensure().conninfo(SUPERUSER)
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            assert connection.info.server_version // 10000 == 18
+            for setting in ("max_slot_wal_keep_size = '16MB'", "max_wal_size = '32MB'"):
+                connection.execute(f"alter system set {setting}".encode())
+            connection.execute("select pg_reload_conf()")
+            stream = WalStream(conninfo)
+            position, timeline = stream.identify().position, stream.identify().timeline
+            stream.ensure_slot(ARCHIVE_SLOT)
+            stream.close()
+            for _ in range(8):
+                connection.execute("select pg_logical_emit_message(false, 'x', 'x'), pg_switch_wal()")
+                connection.execute("checkpoint")
+        stream = WalStream(conninfo)
+        with pytest.raises(WalRemovedError):
+            stream.start(position, timeline, ARCHIVE_SLOT)
+        stream.close()
     finally:
         cluster.stop()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from basalt.postgres import ClusterError, PrivateCluster, UpgradeError, plan_upgrade
+from basalt.postgres import ClusterError, PrivateCluster
+from basalt.postgres.upgrade import UpgradeError, plan_upgrade, undo_upgrade
 from tests.ports import free_port
 from tests.prepared import copy_prepared_state
 
@@ -42,3 +43,16 @@ def test_data_of_a_version_that_is_not_installed_names_the_upgrade(project: Path
     (cluster.data_dir / "PG_VERSION").write_text("14\n")
     with pytest.raises(ClusterError, match="`basalt upgrade` then moves the data"):
         cluster.ensure()
+
+
+def test_an_upgrade_that_was_killed_between_two_steps_is_told_and_undone(project: Path) -> None:
+    """A start would make an empty database where the old one has just been moved aside."""
+    state_dir = project / ".basalt"
+    copy_prepared_state(state_dir)
+    cluster = PrivateCluster(state_dir, port=free_port(), fsync=False)
+    version = (cluster.data_dir / "PG_VERSION").read_text().strip()
+    cluster.data_dir.rename(cluster.home / f"data.pg{version}")
+    with pytest.raises(ClusterError, match="`basalt upgrade --undo` brings back"):
+        cluster.ensure()
+    assert undo_upgrade(state_dir) == (int(version), None)
+    assert (cluster.data_dir / "PG_VERSION").is_file()

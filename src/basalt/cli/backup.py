@@ -3,7 +3,7 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 import typer
@@ -46,7 +46,7 @@ Backup = Annotated[
 def create(directory: Directory = Path(), target: Target = None, as_json: AsJson = False) -> None:
     """Copy database, objects, keys and settings to the target. The project may run."""
     settings = load_project(directory)
-    shelf = backups.open_place(settings, backups.Place(target), may_create=True)
+    shelf = backups.open_place(settings, backups.Place(target), may_write=True)
     with open_database(settings) as access:
         made = backups.create_backup(settings, access, shelf, _tell)
     _print(_describe(made), as_json=as_json)
@@ -124,16 +124,13 @@ def restore(
     directory: Directory = Path(),
     backup_id: Backup = None,
     to: Annotated[
-        str, typer.Option("--to", help="`latest`: all that is archived; `backup`: what the backup shows.")
-    ] = "latest",
-    to_time: Annotated[
-        str | None,
+        str,
         typer.Option(
-            "--to-time",
-            help="The moment, such as 2026-11-26T12:00:00Z; UTC without a zone.",
-            show_default=False,
+            "--to",
+            help="`latest`: all that is archived; `backup`: what the backup shows; or a moment, such as "
+            "2026-11-26T12:00:00Z (UTC without a zone).",
         ),
-    ] = None,
+    ] = "latest",
     timeline: Annotated[
         int | None,
         typer.Option(help="Follow this timeline of the log, to undo an earlier restore.", show_default=False),
@@ -146,9 +143,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Make the project what it was at a moment. What is there now is kept, beside it."""
-    request = backups.RestoreRequest(
-        backup_id=backup_id, time=_parse_time(to_time), own_only=_is_own_only(to), timeline=timeline
-    )
+    request = backups.RestoreRequest(backup_id=backup_id, to=_parse_to(to), timeline=timeline)
     settings = _load(directory)
     shelf = backups.open_place(settings, backups.Place(target, identity))
     if settings.db.url:
@@ -178,7 +173,7 @@ def restore(
 
 
 def _restore_external(settings: Settings, shelf: Any, request: Any, *, force: bool, as_json: bool) -> None:
-    if request.time is not None:
+    if isinstance(request.to, datetime):
         reason = "A dump shows one moment; restores to any other are the business of the database's provider"
         raise backups.BackupError("restore_not_possible", reason=reason)
     manifest = backups.choose_backup(shelf, request)
@@ -206,23 +201,20 @@ def _choose(shelf: Any, backup_id: str | None) -> Any:
     return backups.choose_backup(shelf, backups.RestoreRequest(backup_id=backup_id))
 
 
-def _is_own_only(to: str) -> bool:
-    if to not in ("latest", "backup"):
-        raise typer.BadParameter("expected latest or backup; a moment is --to-time", param_hint="--to")
-    return to == "backup"
-
-
-def _parse_time(text: str | None) -> datetime | None:
+def _parse_to(text: str) -> Literal["latest", "backup"] | datetime:
     """
-    >>> _parse_time("2026-11-26T12:00:00Z").isoformat()
-    '2026-11-26T12:00:00+00:00'
+    >>> _parse_to("latest"), _parse_to("2026-11-26T12:00:00").isoformat()
+    ('latest', '2026-11-26T12:00:00+00:00')
     """
-    if text is None:
-        return None
+    match text:
+        case "latest" | "backup":
+            return text
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise typer.BadParameter(f"{text!r} is no time", param_hint="--to-time") from exc
+        raise typer.BadParameter(
+            f"{text!r} is neither latest nor backup nor a time", param_hint="--to"
+        ) from exc
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 

@@ -1,5 +1,6 @@
 """`basalt db dump` and `basalt db restore`: a database as a file of SQL, or of pg_dump's own format."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +49,8 @@ def dump(
             return
         building = file.with_name(f".{file.name}.part")
         try:
-            with building.open("wb") as out:
+            # It may hold users with the hashes of their passwords.
+            with os.fdopen(os.open(building, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
                 project.dump_database(access, request, out)
             building.replace(file)
         except OSError as exc:
@@ -58,8 +60,8 @@ def dump(
 
 
 def restore(
+    file: Annotated[Path, typer.Option("--file", "-f", help="A dump, SQL or pg_dump's own format.")],
     directory: Directory = Path(),
-    file: Annotated[Path, typer.Option("--file", "-f", help="A dump, SQL or pg_dump's own format.")] = ...,  # type: ignore[assignment]
 ) -> None:
     """Load a dump into the project's database, all of it or nothing."""
     with open_database(load_project(directory)) as access:

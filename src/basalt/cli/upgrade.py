@@ -1,14 +1,19 @@
 """`basalt upgrade`: the private cluster moves to a later major version of PostgreSQL, and back."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from basalt import postgres
 from basalt.cli.options import Directory, load_project
 from basalt.errors import BasaltError
+from basalt.late import LateModule
 from basalt.supervisor import hold_project, private_cluster
+
+if TYPE_CHECKING:
+    from basalt.postgres import upgrade as upgrades
+else:
+    upgrades = LateModule("basalt.postgres.upgrade")
 
 
 def upgrade(
@@ -36,15 +41,17 @@ def upgrade(
     with hold_project(settings.state_dir):
         private_cluster(settings).stop()  # a supervisor that was killed may have left it running
         if undo:
-            major, aside = postgres.undo_upgrade(settings.state_dir)
-            typer.echo(f"The database is PostgreSQL {major}'s again. What was written since is in {aside}.")
+            major, aside = upgrades.undo_upgrade(settings.state_dir)
+            typer.echo(f"The database is PostgreSQL {major}'s again.")
+            if aside is not None:
+                typer.echo(f"What was written since is in {aside}.")
             return
-        plan = postgres.plan_upgrade(settings.state_dir, to=to, method=how, tell=_tell)
+        plan = upgrades.plan_upgrade(settings.state_dir, to=to, method=how, tell=_tell)
         if check:
-            postgres.check_upgrade(settings.state_dir, plan, _tell)
+            upgrades.check_upgrade(settings.state_dir, plan, _tell)
             typer.echo(f"PostgreSQL {plan.old.version} can become {plan.new.version}, by {plan.method}.")
             return
-        aside = postgres.upgrade_cluster(settings.state_dir, plan, _tell)
+        aside = upgrades.upgrade_cluster(settings.state_dir, plan, _tell)
     typer.echo(f"The database is PostgreSQL {plan.new.version}'s. The old data directory is {aside}.")
     typer.echo(f"Start the project and make a backup. To go back: basalt upgrade {directory} --undo")
     typer.echo(f"When all is well: rm -r {aside}")

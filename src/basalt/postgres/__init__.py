@@ -1,10 +1,13 @@
-"""Everything between Basalt and PostgreSQL: the private cluster, the bootstrap of the database contract,
-extensions."""
+"""Everything between Basalt and PostgreSQL: the private cluster, the bootstrap of the database contract, extensions.
+
+What few need has fronts of its own: `basalt.postgres.backup` and `basalt.postgres.upgrade`.
+"""
 
 import importlib
 from typing import TYPE_CHECKING
 
 from basalt.postgres.access import DatabaseAccess, access_from_url, load_access
+from basalt.postgres.archive_slot import forget_archive
 from basalt.postgres.bootstrap import BOOTSTRAP_DIR, BootstrapError, BootstrapReport, apply_bootstrap
 from basalt.postgres.cluster import PrivateCluster
 from basalt.postgres.cluster_error import ClusterError
@@ -62,58 +65,15 @@ if TYPE_CHECKING:
         run_checks,
         worst,
     )
-    from basalt.postgres.backup.base import BaseBackupError, copying_cluster
-    from basalt.postgres.backup.dump import DumpError, dumping, feed, find_program, list_archive
-    from basalt.postgres.backup.lsn import parse_lsn, render_lsn, segment_start
-    from basalt.postgres.backup.recovery import (
-        RecoveryError,
-        RecoveryTarget,
-        recovered_server,
-        running_server,
-    )
-    from basalt.postgres.backup.slot import ARCHIVE_SLOT, DROP_SLOT, TRACK, forget_archive
-    from basalt.postgres.backup.snapshot import (
-        NoSnapshotError,
-        Snapshot,
-        TableDigest,
-        digest_database,
-        digest_tables,
-        dump_snapshot,
-        exact_snapshot,
-        list_objects,
-    )
-    from basalt.postgres.backup.wal_pieces import (
-        Gap,
-        Piece,
-        WalFolder,
-        cut_at_branches,
-        find_gap,
-        parse_history,
-        reach_of,
-    )
-    from basalt.postgres.backup.wal_stream import SystemIdentity, WalRemovedError, WalStream, WalStreamError
-    from basalt.postgres.upgrade import (
-        UpgradeError,
-        UpgradePlan,
-        check_upgrade,
-        plan_upgrade,
-        read_major,
-        undo_upgrade,
-        upgrade_cluster,
-    )
 
 __all__ = [
-    "ARCHIVE_SLOT",
     "BOOTSTRAP_DIR",
-    "DROP_SLOT",
     "HOISTED_SETTINGS",
     "POSTGRES_READINGS",
     "RANK",
     "SCHEMA_CHECKS",
-    "TRACK",
     "UNUSED_INDEX",
     "USAGE_CHECKS",
-    "BaseBackupError",
     "BootstrapError",
     "BootstrapReport",
     "Cardinality",
@@ -121,12 +81,10 @@ __all__ = [
     "ClusterError",
     "Column",
     "DatabaseAccess",
-    "DumpError",
     "ExtensionPolicy",
     "Figure",
     "FigureReader",
     "Finding",
-    "Gap",
     "InstallError",
     "Junction",
     "LanePool",
@@ -138,10 +96,8 @@ __all__ = [
     "MigrationStatus",
     "ModuleError",
     "Name",
-    "NoSnapshotError",
     "OnProgress",
     "Parameter",
-    "Piece",
     "Pool",
     "PostgresError",
     "PostgresInstall",
@@ -149,8 +105,6 @@ __all__ = [
     "Progress",
     "Query",
     "Reading",
-    "RecoveryError",
-    "RecoveryTarget",
     "Relationship",
     "Result",
     "RoleSettings",
@@ -159,18 +113,9 @@ __all__ = [
     "SchemaCache",
     "ServerUser",
     "Severity",
-    "Snapshot",
     "SqlCheck",
-    "SystemIdentity",
     "Table",
-    "TableDigest",
-    "UpgradeError",
-    "UpgradePlan",
     "Volatility",
-    "WalFolder",
-    "WalRemovedError",
-    "WalStream",
-    "WalStreamError",
     "access_from_url",
     "apply_bootstrap",
     "apply_migrations",
@@ -178,29 +123,16 @@ __all__ = [
     "apply_seeds",
     "build_verifier",
     "cancel",
-    "check_upgrade",
     "cluster_home",
     "connect",
-    "copying_cluster",
-    "cut_at_branches",
     "debian_package",
-    "digest_database",
-    "digest_tables",
-    "dump_snapshot",
-    "dumping",
     "ensure_home",
     "ensure_vault_secrets",
-    "exact_snapshot",
     "extension_policy",
-    "feed",
-    "find_gap",
     "find_postgres",
-    "find_program",
     "find_table_makers",
     "forget_archive",
-    "list_archive",
     "list_migrations",
-    "list_objects",
     "list_postgres",
     "list_wanted_extensions",
     "load_access",
@@ -208,20 +140,9 @@ __all__ = [
     "lock_migrations",
     "module_tables",
     "open_pool",
-    "parse_history",
-    "parse_lsn",
-    "plan_upgrade",
-    "reach_of",
-    "read_major",
-    "recovered_server",
-    "render_lsn",
     "rotate_vault_key",
     "run_checks",
-    "running_server",
-    "segment_start",
     "server_user",
-    "undo_upgrade",
-    "upgrade_cluster",
     "wait_for_socket",
     "worst",
 ]
@@ -237,55 +158,11 @@ _MODULES = {
     "SqlCheck": "basalt.postgres.advice",
     "run_checks": "basalt.postgres.advice",
     "worst": "basalt.postgres.advice",
-    "ARCHIVE_SLOT": "basalt.postgres.backup.slot",
-    "DROP_SLOT": "basalt.postgres.backup.slot",
-    "TRACK": "basalt.postgres.backup.slot",
-    "forget_archive": "basalt.postgres.backup.slot",
-    "UpgradeError": "basalt.postgres.upgrade",
-    "UpgradePlan": "basalt.postgres.upgrade",
-    "check_upgrade": "basalt.postgres.upgrade",
-    "plan_upgrade": "basalt.postgres.upgrade",
-    "undo_upgrade": "basalt.postgres.upgrade",
-    "upgrade_cluster": "basalt.postgres.upgrade",
-    "read_major": "basalt.postgres.upgrade",
-    "BaseBackupError": "basalt.postgres.backup.base",
-    "copying_cluster": "basalt.postgres.backup.base",
-    "DumpError": "basalt.postgres.backup.dump",
-    "dumping": "basalt.postgres.backup.dump",
-    "feed": "basalt.postgres.backup.dump",
-    "find_program": "basalt.postgres.backup.dump",
-    "list_archive": "basalt.postgres.backup.dump",
-    "parse_lsn": "basalt.postgres.backup.lsn",
-    "render_lsn": "basalt.postgres.backup.lsn",
-    "segment_start": "basalt.postgres.backup.lsn",
-    "RecoveryError": "basalt.postgres.backup.recovery",
-    "RecoveryTarget": "basalt.postgres.backup.recovery",
-    "recovered_server": "basalt.postgres.backup.recovery",
-    "running_server": "basalt.postgres.backup.recovery",
-    "NoSnapshotError": "basalt.postgres.backup.snapshot",
-    "Snapshot": "basalt.postgres.backup.snapshot",
-    "TableDigest": "basalt.postgres.backup.snapshot",
-    "digest_database": "basalt.postgres.backup.snapshot",
-    "digest_tables": "basalt.postgres.backup.snapshot",
-    "dump_snapshot": "basalt.postgres.backup.snapshot",
-    "exact_snapshot": "basalt.postgres.backup.snapshot",
-    "list_objects": "basalt.postgres.backup.snapshot",
-    "Gap": "basalt.postgres.backup.wal_pieces",
-    "Piece": "basalt.postgres.backup.wal_pieces",
-    "WalFolder": "basalt.postgres.backup.wal_pieces",
-    "cut_at_branches": "basalt.postgres.backup.wal_pieces",
-    "find_gap": "basalt.postgres.backup.wal_pieces",
-    "parse_history": "basalt.postgres.backup.wal_pieces",
-    "reach_of": "basalt.postgres.backup.wal_pieces",
-    "SystemIdentity": "basalt.postgres.backup.wal_stream",
-    "WalRemovedError": "basalt.postgres.backup.wal_stream",
-    "WalStream": "basalt.postgres.backup.wal_stream",
-    "WalStreamError": "basalt.postgres.backup.wal_stream",
 }
 
 
 def __getattr__(name: str) -> object:
-    # Advice and backups are the business of a few commands, and of a worker that makes backups.
+    # Advice is the business of a few commands.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

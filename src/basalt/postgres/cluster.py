@@ -121,6 +121,11 @@ class PrivateCluster:
     def _find_install(self, data_dir: Path) -> PostgresInstall:
         """The server to use: an existing data directory decides on the major version."""
         if not data_dir.exists():
+            if any(data_dir.parent.glob("data.pg*")):
+                raise ClusterError(
+                    f"{data_dir} is missing, for an upgrade was interrupted; `basalt upgrade --undo` brings back what "
+                    "was there before."
+                )
             return find_postgres(self._wanted_extensions)
         try:
             major = int((data_dir / "PG_VERSION").read_text("ascii").strip())

@@ -14,7 +14,8 @@ from typing import IO, Final, Literal
 import psycopg
 
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess, dumping, feed, list_archive
+from basalt.postgres import DatabaseAccess
+from basalt.postgres.backup import dumping, feed, list_archive
 from basalt.project.fresh_start import platform_roles
 
 READ_BYTES: Final = 1024 * 1024
@@ -67,12 +68,13 @@ def dump_database(access: DatabaseAccess, request: DumpRequest, out: IO[bytes]) 
         with dumping("pg_dumpall", access, major, ["--roles-only", "--no-role-passwords"]) as blocks:
             out.writelines(select_roles(b"".join(blocks).splitlines(keepends=True), platform_roles()))
         return
-    is_plain_data = request.what == "data" and request.format == "plain"
-    is_plain_schema = request.what == "schema" and request.format == "plain"
+    is_plain_data = (request.what, request.format) == ("data", "plain")
+    is_plain_schema = (request.what, request.format) == ("schema", "plain")
     with dumping("pg_dump", access, major, plan_arguments(request, schemas)) as blocks:
         out.write(DATA_HEAD if is_plain_data else b"")
-        for block in blocks:
-            out.write(block.replace(MAKE_PUBLIC, ENSURE_PUBLIC) if is_plain_schema else block)
+        if is_plain_schema:
+            out.write(next(blocks, b"").replace(MAKE_PUBLIC, ENSURE_PUBLIC, 1))
+        out.writelines(blocks)
         out.write(DATA_TAIL if is_plain_data else b"")
 
 
@@ -84,7 +86,7 @@ def restore_database(access: DatabaseAccess, path: Path) -> None:
             is_custom = file.read(len(CUSTOM_MAGIC)) == CUSTOM_MAGIC
             file.seek(0)
             if is_custom:
-                _restore_archive(access, major, path, file)
+                _restore_archive(access, major, file)
             else:
                 arguments = [
                     "--quiet",
@@ -98,11 +100,14 @@ def restore_database(access: DatabaseAccess, path: Path) -> None:
         raise BasaltError("dump_unreadable", 400, f"{path} cannot be read: {exc.strerror}") from exc
 
 
-def _restore_archive(access: DatabaseAccess, major: int, path: Path, file: IO[bytes]) -> None:
+def _restore_archive(access: DatabaseAccess, major: int, file: IO[bytes]) -> None:
     """Every database has a schema `public` already."""
     with tempfile.NamedTemporaryFile("w", suffix=".list") as wanted:
-        wanted.writelines(line for line in list_archive(path, major) if " SCHEMA - public " not in line)
+        wanted.writelines(
+            line for line in list_archive(_blocks(file), major) if " SCHEMA - public " not in line
+        )
         wanted.flush()
+        file.seek(0)
         arguments = [
             "--exit-on-error",
             "--single-transaction",

@@ -1,6 +1,5 @@
 """A physical copy of the running cluster as one tar stream, by the cluster's own pg_basebackup."""
 
-import io
 import json
 import os
 import re
@@ -19,7 +18,9 @@ from basalt.postgres.backup.lsn import parse_lsn
 from basalt.postgres.install import PostgresInstall
 
 READ_BYTES: Final = 1024 * 1024
-KEPT_MEMBERS: Final = ("backup_label", "backup_manifest")
+BLOCK_BYTES: Final = 512
+END_BLOCK: Final = bytes(BLOCK_BYTES)
+MANIFEST: Final = "backup_manifest"
 
 
 class BaseBackupError(BasaltError):
@@ -43,27 +44,37 @@ class BaseCopy:
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
-        self._members: dict[str, bytes] = {}
+        self._manifest = bytearray()
 
     def read(self) -> Iterator[bytes]:
-        """The bytes of the tar, as they come."""
-        passed: list[bytes] = []
-        with tarfile.open(fileobj=_Passing(self._pipe, passed), mode="r|", bufsize=READ_BYTES) as archive:
-            for member in archive:
-                if member.name in KEPT_MEMBERS:
-                    content = archive.extractfile(member)
-                    self._members[member.name] = content.read() if content is not None else b""
-                yield from _taken(passed)
-        while rest := self._pipe.read(READ_BYTES):
-            passed.append(rest)
-            yield from _taken(passed)
-        yield from _taken(passed)
+        """The bytes of the tar as they come, at most `READ_BYTES` at once. Raises tarfile.TarError where it ends early.
+
+        Its members are only passed on, but for the last one, `backup_manifest`: a table's file has up to 1 GB."""
+        while header := self._pipe.read(BLOCK_BYTES):
+            yield header
+            if header == END_BLOCK:
+                continue
+            member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+            for data in self._read_member(member.size):
+                if member.name == MANIFEST:
+                    self._manifest += data
+                yield data
+
+    def _read_member(self, size: int) -> Iterator[bytes]:
+        """Filled up to whole blocks."""
+        left = size + -size % BLOCK_BYTES
+        while left:
+            data = self._pipe.read(min(left, READ_BYTES))
+            if not data:
+                raise tarfile.ReadError("unexpected end of data")
+            left -= len(data)
+            yield data
 
     @property
     def range(self) -> BaseRange:
         """Raises BaseBackupError when the copy ended early."""
         try:
-            manifest: Any = json.loads(self._members["backup_manifest"])
+            manifest: Any = json.loads(self._manifest.rstrip(b"\0"))
             [wal] = manifest["WAL-Ranges"]
             return BaseRange(wal["Timeline"], parse_lsn(wal["Start-LSN"]), parse_lsn(wal["End-LSN"]))
         except (KeyError, ValueError) as exc:
@@ -94,7 +105,7 @@ def copying_cluster(install: PostgresInstall, conninfo: str, label: str) -> Iter
             yield BaseCopy(process.stdout)
             if process.wait() != 0:
                 raise BaseBackupError(_last_line(errors))
-        except (tarfile.TarError, EOFError) as exc:
+        except tarfile.TarError as exc:
             process.wait()
             raise BaseBackupError(_last_line(errors)) from exc
         finally:
@@ -102,26 +113,6 @@ def copying_cluster(install: PostgresInstall, conninfo: str, label: str) -> Iter
             if process.poll() is None:
                 process.kill()
                 process.wait()
-
-
-class _Passing(io.RawIOBase):
-    """Reads from the pipe and keeps what it has read for whoever passes it on."""
-
-    def __init__(self, pipe: IO[bytes], passed: list[bytes]) -> None:
-        self._pipe = pipe
-        self._passed = passed
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._pipe.read(size)
-        if data:
-            self._passed.append(data)
-        return data
-
-
-def _taken(passed: list[bytes]) -> list[bytes]:
-    taken = passed[:]
-    passed.clear()
-    return taken
 
 
 def _last_line(errors: IO[bytes]) -> str:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from basalt.errors import BasaltError
 from basalt.postgres.access import DatabaseAccess
+from basalt.postgres.initdb import SUPERUSER
 from basalt.postgres.install import program_folders
 
 READ_BYTES: Final = 1024 * 1024
@@ -44,16 +45,16 @@ def find_program(name: str, major: int) -> Path:
 
 @contextmanager
 def dumping(
-    name: str, access: DatabaseAccess, major: int, arguments: Sequence[str], *, role: str = "supabase_admin"
+    name: str, access: DatabaseAccess, major: int, arguments: Sequence[str]
 ) -> Iterator[Iterator[bytes]]:
     """What the program writes to its standard output. Raises DumpError, also at the end."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [find_program(name, major), *_connection_arguments(access, role), *arguments],
+            [find_program(name, major), *_connection_arguments(access), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=_environ(access, role),
+            env=_environ(access),
         )
         assert process.stdout is not None
         try:
@@ -68,59 +69,51 @@ def dumping(
 
 
 def feed(
-    name: str,
-    access: DatabaseAccess,
-    major: int,
-    arguments: Sequence[str],
-    blocks: Iterator[bytes],
-    *,
-    role: str = "supabase_admin",
-    tolerated: re.Pattern[str] | None = None,
+    name: str, access: DatabaseAccess, major: int, arguments: Sequence[str], blocks: Iterator[bytes]
 ) -> None:
-    """Gives the program blocks on its standard input. Raises DumpError; failures whose every message matches
-    `tolerated` are none."""
+    """Gives the program blocks on its standard input. Raises DumpError."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [find_program(name, major), *_connection_arguments(access, role), *arguments],
+            [find_program(name, major), *_connection_arguments(access), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            env=_environ(access, role),
+            env=_environ(access),
         )
-        assert process.stdin is not None
-        try:
-            for block in blocks:
-                process.stdin.write(block)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # its exit code says why
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            process.wait()
-        if process.returncode != 0 and not _is_tolerated(errors, tolerated):
+        _give(process, blocks)
+        if process.returncode != 0:
             raise _failed(name, errors)
 
 
-def list_archive(path: Path, major: int) -> list[str]:
+def list_archive(blocks: Iterator[bytes], major: int) -> list[str]:
     """The table of contents of a dump in pg_dump's own format, as pg_restore takes it back. Raises DumpError."""
-    answer = subprocess.run(
-        [find_program("pg_restore", major), "--list", path],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-    )
-    if answer.returncode != 0:
-        raise DumpError("postgres_program_failed", 500, f"{path} is no dump: {answer.stderr.strip()}")
-    return answer.stdout.splitlines(keepends=True)
+    with tempfile.TemporaryFile() as listed, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [find_program("pg_restore", major), "--list"],
+            stdin=subprocess.PIPE,
+            stdout=listed,
+            stderr=errors,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+        )
+        _give(process, blocks)
+        if process.returncode != 0:
+            raise _failed("pg_restore", errors)
+        listed.seek(0)
+        return listed.read().decode().splitlines(keepends=True)
 
 
-def _is_tolerated(errors: IO[bytes], tolerated: re.Pattern[str] | None) -> bool:
-    errors.seek(0)
-    found = [line for line in errors.read().decode("utf-8", "replace").splitlines() if "ERROR:" in line]
-    return tolerated is not None and bool(found) and all(tolerated.search(line) for line in found)
+def _give(process: subprocess.Popen[bytes], blocks: Iterator[bytes]) -> None:
+    """Until it has ended; it may have enough before the last block, or fail, which its exit code says."""
+    assert process.stdin is not None
+    try:
+        with suppress(BrokenPipeError), process.stdin:
+            for block in blocks:
+                process.stdin.write(block)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.wait()
 
 
 def _blocks(pipe: IO[bytes]) -> Iterator[bytes]:
@@ -128,16 +121,16 @@ def _blocks(pipe: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
-def _connection_arguments(access: DatabaseAccess, role: str) -> list[str]:
-    parts = conninfo_to_dict(access.conninfo(role))
+def _connection_arguments(access: DatabaseAccess) -> list[str]:
+    parts = conninfo_to_dict(access.conninfo(SUPERUSER))
     parts.pop("password", None)
     return ["--no-password", "--dbname", make_conninfo("", **parts)]
 
 
-def _environ(access: DatabaseAccess, role: str) -> dict[str, str]:
+def _environ(access: DatabaseAccess) -> dict[str, str]:
     """The password goes by the environment, where other users cannot read it from the list of processes."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "PGPASSFILE")}
-    password = access.passwords.get(access.login(role))
+    password = access.passwords.get(access.login(SUPERUSER))
     return {**kept, "LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
 
 

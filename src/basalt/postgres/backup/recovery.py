@@ -6,11 +6,12 @@ asked for, because those of the copy may be lost.
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,32 +52,19 @@ class RecoveryError(BasaltError):
 
 @contextmanager
 def recovered_server(
-    install: PostgresInstall,
-    data_dir: Path,
-    user: ServerUser,
-    *,
-    wal_dir: Path,
-    target: RecoveryTarget,
-    on_wait: Callable[[], None] = lambda: None,
+    install: PostgresInstall, data_dir: Path, user: ServerUser, *, wal_dir: Path, target: RecoveryTarget
 ) -> Iterator[str]:
     """The recovered server, running and writable; yields the connection string of its superuser. At the end it is shut
     down, and `data_dir` is a plain cluster. Raises RecoveryError."""
     (data_dir / "recovery.signal").touch(mode=0o600)
     user.own(data_dir / "recovery.signal", 0o600)
-    with running_server(
-        install, data_dir, user, [*_recovery_options(wal_dir, target)], on_wait=on_wait
-    ) as conninfo:
+    with running_server(install, data_dir, user, recovery_options(wal_dir, target)) as conninfo:
         yield conninfo
 
 
 @contextmanager
 def running_server(
-    install: PostgresInstall,
-    data_dir: Path,
-    user: ServerUser,
-    options: list[str],
-    *,
-    on_wait: Callable[[], None] = lambda: None,
+    install: PostgresInstall, data_dir: Path, user: ServerUser, options: Iterable[str] = ()
 ) -> Iterator[str]:
     """A server on `data_dir` that only its own user and root reach. Raises RecoveryError."""
     run_dir = Path(tempfile.mkdtemp(prefix="basalt-recovery-"))
@@ -85,7 +73,7 @@ def running_server(
         (run_dir / "pg_hba.conf").write_text("local all all trust\n", "ascii")
         for path in (run_dir / "pg_hba.conf", run_dir):
             user.own(path, 0o700 if path == run_dir else 0o600)
-        log_file = run_dir.with_suffix(".log")
+        log_file = run_dir / "log"
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 [install.bin_dir / "postgres", "-D", data_dir, *_private_options(run_dir), *options],
@@ -98,7 +86,7 @@ def running_server(
                 **user.run_as(),
             )
         conninfo = make_conninfo("", host=str(run_dir), port=PORT, user=SUPERUSER, dbname="postgres")
-        _wait_writable(process, conninfo, log_file, on_wait)
+        _wait_writable(process, conninfo, log_file)
         yield conninfo
     finally:
         if process is not None:
@@ -106,12 +94,10 @@ def running_server(
                 stop_postmaster(process.pid, data_dir)
             process.wait()
         shutil.rmtree(run_dir, ignore_errors=True)
-        run_dir.with_suffix(".log").unlink(missing_ok=True)
 
 
-def _wait_writable(
-    process: subprocess.Popen[bytes], conninfo: str, log_file: Path, on_wait: Callable[[], None]
-) -> None:
+def _wait_writable(process: subprocess.Popen[bytes], conninfo: str, log_file: Path) -> None:
+    """As long as it takes: recovery may have days of log to read. Raises RecoveryError when the server ends."""
     while True:
         if process.poll() is not None:
             raise RecoveryError(_reason(log_file))
@@ -121,7 +107,6 @@ def _wait_writable(
                     return
         except psycopg.OperationalError:
             pass  # it does not take connections yet
-        on_wait()
         time.sleep(POLL_S)
 
 
@@ -139,10 +124,10 @@ def _private_options(run_dir: Path) -> Iterator[str]:
         yield from ("-c", f"{name}={value}")
 
 
-def _recovery_options(wal_dir: Path, target: RecoveryTarget) -> Iterator[str]:
-    folder = str(wal_dir).replace("%", "%%").replace('"', '\\"')
+def recovery_options(wal_dir: Path, target: RecoveryTarget) -> Iterator[str]:
+    folder = shlex.quote(str(wal_dir)).replace("%", "%%")
     settings = {
-        "restore_command": f'cp "{folder}/%f" "%p"',
+        "restore_command": f'cp {folder}/%f "%p"',
         "recovery_target_timeline": str(target.timeline) if target.timeline else "latest",
         "recovery_target_action": "promote",
         "hot_standby": "off",  # with it the settings of the time of the backup would have to be the present ones

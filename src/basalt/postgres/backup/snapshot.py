@@ -67,7 +67,7 @@ def exact_snapshot(conninfo: str, slot: str) -> Iterator[Snapshot]:
     conn = pq.PGconn.connect(make_conninfo(conninfo, replication="database", connect_timeout=10).encode())
     try:
         if conn.status != ConnStatus.OK:
-            raise NoSnapshotError(conn.get_error_message())
+            raise NoSnapshotError(conn.get_error_message().strip())
         stopping = threading.Timer(SLOT_LIMIT_S, conn.get_cancel().cancel)
         stopping.start()
         try:
@@ -80,6 +80,7 @@ def exact_snapshot(conninfo: str, slot: str) -> Iterator[Snapshot]:
             raise NoSnapshotError(made.get_error_message().strip())
         position, name = ((made.get_value(0, column) or b"").decode() for column in (1, 2))
         with _reading(conninfo, name) as connection:
+            conn.finish()  # with the slot, which would keep the log for as long as the tables are read
             yield Snapshot(connection, parse_lsn(position), name)
     finally:
         conn.finish()

@@ -16,24 +16,29 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
+from basalt.errors import BasaltError
 from basalt.postgres.backup.lsn import parse_lsn, render_lsn
 
 REMOVED: Final = (
     "has already been removed",
-    "cannot read from replication slot",
-    "can no longer get changes",
+    "can no longer access replication slot",  # from PostgreSQL 18 on
 )
 EPOCH_S: Final = 946_684_800  # 2000-01-01
+# A target that is slow is no reason to end a stream: the server sees by the socket when its reader dies.
+OPTIONS: Final = "-c wal_sender_timeout=0"
 STATUS_S: Final = 10.0
 DATA, KEEPALIVE = b"wk"
-_data_header = Struct(">QQq").unpack_from
+_data_header = Struct(">Q").unpack_from
 _keepalive = Struct(">QqB").unpack_from
 _status = Struct(">cQQQqB").pack
 DATA_HEADER_BYTES: Final = 25
 
 
-class WalStreamError(Exception):
-    """The stream cannot begin or has ended; the message is PostgreSQL's."""
+class WalStreamError(BasaltError):
+    """The stream cannot begin or has ended, for PostgreSQL's `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("wal_stream_failed", 500, f"PostgreSQL's log cannot be read: {reason}")
 
 
 class WalRemovedError(WalStreamError):
@@ -55,16 +60,21 @@ class WalStream:
     def __init__(self, conninfo: str) -> None:
         self._conn: PGconn = pq.PGconn.connect(
             make_conninfo(
-                conninfo, replication="true", application_name="basalt/backup", connect_timeout=10
+                conninfo,
+                replication="true",
+                application_name="basalt/backup",
+                connect_timeout=10,
+                options=OPTIONS,
             ).encode()
         )
         if self._conn.status != ConnStatus.OK:
-            message = self._conn.get_error_message()
+            message = self._conn.get_error_message().strip()
             self._conn.finish()
             raise WalStreamError(message)
+        self._readable = select.poll()  # `select.select` takes no descriptor above 1023
+        self._readable.register(self._conn.socket, select.POLLIN)
         self._received = self._confirmed = 0
         self._status_due = 0.0
-        self._server_time_s = 0.0
 
     def close(self) -> None:
         self._conn.finish()
@@ -92,11 +102,6 @@ class WalStream:
         self._received = self._confirmed = position
 
     @property
-    def server_time_s(self) -> float:
-        """The server's clock when all that was committed had been received, in Unix seconds."""
-        return self._server_time_s
-
-    @property
     def received(self) -> int:
         return self._received
 
@@ -112,20 +117,17 @@ class WalStream:
                 if left_s <= 0:
                     return None
                 self._report_in_time()
-                select.select([self._conn.socket], [], [], min(left_s, STATUS_S))
+                self._readable.poll(min(left_s, STATUS_S) * 1000)
                 continue
             if message[0] == DATA:
-                start, server_end, sent_at = _data_header(message, 1)
+                (start,) = _data_header(message, 1)
                 data = bytes(message[DATA_HEADER_BYTES:])
                 if start != self._received:
                     raise WalStreamError(f"The log jumped from {self._received:X} to {start:X}")
                 self._received += len(data)
-                if self._received >= server_end:  # else there is more that was committed by then
-                    self._note_time(sent_at)
                 return data
             if message[0] == KEEPALIVE:
-                _, sent_at, wants_answer = _keepalive(message, 1)
-                self._note_time(sent_at)
+                *_, wants_answer = _keepalive(message, 1)
                 if wants_answer:
                     self._report()
 
@@ -156,9 +158,6 @@ class WalStream:
         except psycopg.Error as exc:
             raise WalStreamError(str(exc)) from exc
         self._status_due = time.monotonic() + STATUS_S
-
-    def _note_time(self, sent_at_us: int) -> None:
-        self._server_time_s = EPOCH_S + sent_at_us / 1_000_000
 
     def _run(self, command: str) -> PGresult:
         result = self._conn.exec_(command.encode())

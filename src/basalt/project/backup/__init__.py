@@ -4,7 +4,7 @@
 pg_dump (`create_logical`); objects once each (`objects`). `archiver` sends the log all the time, and the bytes of
 objects before the part of the log that names them. Everything lies at a `target` in files that are written once, whose
 names end in their SHA-256, sealed by an `envelope` (age); a backup exists once its `manifest` is there. `restore` and
-`rehearse` make a database of it; `verify` reads everything and compares.
+`rehearse` make a database of it in a folder of its own (`building`); `verify` reads everything and compares.
 """
 
 from basalt.project.backup.archiver import WalArchiver

@@ -17,35 +17,36 @@ import psycopg
 from basalt import observe
 from basalt.config import Settings
 from basalt.errors import BasaltError
-from basalt.postgres import (
+from basalt.postgres import DatabaseAccess
+from basalt.postgres.backup import (
     ARCHIVE_SLOT,
     DROP_SLOT,
     TRACK,
-    DatabaseAccess,
     Piece,
     SystemIdentity,
     WalRemovedError,
     WalStream,
-    WalStreamError,
     parse_history,
     parse_lsn,
     render_lsn,
 )
-from basalt.project.backup.files import Shelf
-from basalt.project.backup.objects import send_objects
+from basalt.project.backup.files import CHUNK_BYTES, Shelf
+from basalt.project.backup.objects import ObjectFiles, list_object_files, open_store, send_objects
 from basalt.project.backup.place import open_place
 from basalt.project.backup.records import NOTE_GAP, connect
-from basalt.project.backup.wal_shelf import WalShelf
-from basalt.storage import ContentMissingError, Store, StoreUnavailableError, build_store
+from basalt.project.backup.wal_shelf import ArchivePosition, WalShelf
+from basalt.storage import ContentMissingError, Store
 
 PIECE_BYTES: Final = 16 * 1024 * 1024
 POLL_S: Final = 0.5
 POSITION_S: Final = 60.0
+FINISH_S: Final = 2.0  # for the rest of the log when told to stop
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 15.0
 
 TAKE_OBJECTS: Final = "select version from basalt.backup_objects order by version limit 1000"
 FORGET_OBJECTS: Final = "delete from basalt.backup_objects where version = any(%s)"
+TAKE_MARK: Final = "select clock_timestamp(), pg_current_wal_flush_lsn()::text"
 SLOT_POSITION: Final = "select restart_lsn::text from pg_replication_slots where slot_name = %s"
 
 
@@ -81,7 +82,7 @@ class WalArchiver:
             except WalRemovedError:  # said at the start of the stream, or in it
                 self._has_gap = True
                 ending.wait(FIRST_PAUSE_S)
-            except (WalStreamError, psycopg.Error, BasaltError, StoreUnavailableError, OSError) as error:
+            except (BasaltError, psycopg.Error, OSError) as error:
                 self._report(error)
                 pause_s = FIRST_PAUSE_S if time.monotonic() - began > LONGEST_PAUSE_S else pause_s * 2
                 ending.wait(min(pause_s, LONGEST_PAUSE_S))
@@ -97,15 +98,15 @@ class WalArchiver:
 
     def _archive(self, ending: threading.Event) -> None:
         if self._shelf is None:
-            self._shelf = open_place(self._settings, may_create=True)
+            self._shelf = open_place(self._settings, may_write=True)
         with connect(self._access) as connection:
             connection.execute(TRACK)
             stream = WalStream(self._access.conninfo("supabase_admin"))
             try:
-                sending = _Sending(self._settings, connection, stream, self._shelf)
+                sending = _Sending(self._settings, connection, stream, self._shelf, self._note_success)
                 sending.begin(has_gap=self._has_gap)
                 self._has_gap = False
-                sending.go_on(ending, self._note_success)
+                sending.go_on(ending)
             finally:
                 stream.close()
 
@@ -119,16 +120,24 @@ class _Sending:
     """One connection's worth of archiving."""
 
     def __init__(
-        self, settings: Settings, connection: psycopg.Connection[Any], stream: WalStream, shelf: Shelf
+        self,
+        settings: Settings,
+        connection: psycopg.Connection[Any],
+        stream: WalStream,
+        shelf: Shelf,
+        on_success: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._connection = connection
         self._stream = stream
         self._shelf = shelf
+        self._on_success = on_success
         self._identity: SystemIdentity = stream.identify()
         self._archive = WalShelf.of_system(shelf, self._identity.system_id)
+        self._waiting = bytearray()
         self._start = 0
-        self._position_due = 0.0
+        self._mark: ArchivePosition | None = None
+        self._mark_due = 0.0
 
     def begin(self, *, has_gap: bool) -> None:
         """Where the archive ends. With `has_gap`, when PostgreSQL has let go of that, as early as it can; the gap is
@@ -145,24 +154,25 @@ class _Sending:
         self._stream.start(wanted, self._identity.timeline, ARCHIVE_SLOT)
         self._start = wanted
 
-    def go_on(self, ending: threading.Event, on_success: Callable[[], None]) -> None:
-        waiting = bytearray()
-        due = time.monotonic() + self._settings.basalt.backup.wal_interval_s
-        while True:
-            is_over = ending.is_set()
-            waiting += (
-                self._stream.read(0 if is_over else min(POLL_S, max(due - time.monotonic(), 0.01))) or b""
-            )
-            is_due = is_over or time.monotonic() >= due or len(waiting) >= PIECE_BYTES
-            if is_due:
-                if waiting:
-                    self._send(bytes(waiting))
-                    waiting.clear()
-                    on_success()
-                self._note_position(now=is_over)
-                due = time.monotonic() + self._settings.basalt.backup.wal_interval_s
-            if is_over:
-                return
+    def go_on(self, ending: threading.Event) -> None:
+        interval_s = self._settings.basalt.backup.wal_interval_s
+        due = time.monotonic() + interval_s
+        while not ending.is_set():
+            self._receive(min(POLL_S, max(due - time.monotonic(), 0.01)))
+            if time.monotonic() >= due:
+                self._send()
+                self._note_position()
+                due = time.monotonic() + interval_s
+        self._finish()
+
+    def _finish(self) -> None:
+        """A stop in order leaves nothing behind that was committed before it."""
+        self._mark = self._take_mark()
+        deadline = time.monotonic() + FINISH_S
+        while self._stream.received < self._mark.position and time.monotonic() < deadline:
+            self._receive(POLL_S)
+        self._send()
+        self._note_position()
 
     def _find_end(self, timeline: int) -> int | None:
         """Of the archive on this timeline: behind its last piece, or where the timeline branched off."""
@@ -179,13 +189,22 @@ class _Sending:
             raise WalRemovedError("the slot keeps nothing")
         return parse_lsn(row[0])
 
-    def _send(self, data: bytes) -> None:
+    def _receive(self, limit_s: float) -> None:
+        self._waiting += self._stream.read(limit_s) or b""
+        if len(self._waiting) >= PIECE_BYTES:
+            self._send()
+
+    def _send(self) -> None:
         """Objects before the log that names them."""
+        if not self._waiting:
+            return
         self._send_objects()
-        piece = Piece(self._identity.timeline, self._start, self._start + len(data))
-        self._archive.put(piece, data)
+        piece = Piece(self._identity.timeline, self._start, self._start + len(self._waiting))
+        self._archive.put(piece, bytes(self._waiting))
         self._stream.confirm(piece.end)
         self._start = piece.end
+        self._waiting.clear()
+        self._on_success()
 
     def _send_objects(self) -> None:
         while versions := [version for (version,) in self._connection.execute(TAKE_OBJECTS)]:
@@ -193,23 +212,30 @@ class _Sending:
             self._connection.execute(FORGET_OBJECTS, [versions])
 
     async def _send_versions(self, versions: list[str]) -> None:
-        store = build_store(self._settings)
-        await store.open()
-        try:
+        async with open_store(self._settings) as store:
             sizes = {
                 version: size for version in versions if (size := await _size(store, version)) is not None
             }
-            await send_objects(self._shelf, store, sizes, {})
-        finally:
-            await store.close()
+            large = {version[:2] for version, size in sizes.items() if size > CHUNK_BYTES}
+            known: dict[str, ObjectFiles] = {}
+            for shard in large:
+                known |= list_object_files(self._shelf, shard)
+            await send_objects(self._shelf, store, sizes, known)
 
-    def _note_position(self, *, now: bool) -> None:
-        """All that was committed before this moment is archived."""
-        if time.monotonic() >= self._position_due or now:
-            at_s = self._stream.server_time_s
-            if at_s:
-                self._archive.put_position(self._identity.timeline, self._start, at_s)
-                self._position_due = time.monotonic() + POSITION_S
+    def _note_position(self) -> None:
+        """Every minute: how far the archive is known to hold all that was committed."""
+        if self._mark is None and time.monotonic() >= self._mark_due:
+            self._mark = self._take_mark()
+        if self._mark is not None and self._start >= self._mark.position:
+            self._archive.put_position(self._mark)
+            self._mark = None
+            self._mark_due = time.monotonic() + POSITION_S
+
+    def _take_mark(self) -> ArchivePosition:
+        """The time first: what was committed before it is in the log before the position."""
+        row = self._connection.execute(TAKE_MARK).fetchone()
+        assert row is not None
+        return ArchivePosition(self._identity.timeline, parse_lsn(row[1]), row[0])
 
     def _note_gap(self, wanted: int, began: int) -> None:
         start, end = render_lsn(wanted), render_lsn(began)

@@ -1,6 +1,6 @@
 """The database of a backup: a private cluster physically, with its log; an external one by pg_dump."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ import psycopg
 
 from basalt import observe
 from basalt.config import Settings
-from basalt.postgres import (
-    DatabaseAccess,
+from basalt.postgres import DatabaseAccess, find_postgres
+from basalt.postgres.backup import (
     NoSnapshotError,
     TableDigest,
     copying_cluster,
@@ -18,26 +18,28 @@ from basalt.postgres import (
     dump_snapshot,
     dumping,
     exact_snapshot,
-    find_postgres,
     list_objects,
     parse_lsn,
 )
 from basalt.project.backup.files import FileEntry, Shelf
-from basalt.project.backup.manifest import LogRange
+from basalt.project.backup.manifest import DatabaseGrant, DatabaseSetting, LogRange
 from basalt.project.backup.own_log import OwnLog
 from basalt.project.backup.progress import Progress, Tell
+from basalt.project.backup.properties import read_grants, read_settings
 from basalt.project.backup.records import TOUCH, connect
 from basalt.project.backup.wal_shelf import WalShelf
 
 DESCRIBE = """
 select current_setting('server_version'), current_setting('server_version_num')::integer / 10000,
-    (select sum(pg_database_size(oid)) from pg_database where datallowconn)::bigint
+    (select sum(pg_database_size(oid)) from pg_database
+        where datallowconn and has_database_privilege(oid, 'connect'))::bigint
 """
 
 
 @dataclass(frozen=True)
 class DatabaseCopy:
-    """`tables` is None where no exact snapshot came about; `objects` are the versions that its rows name."""
+    """`tables` is None where no exact snapshot came about; `objects` are the versions that its rows name, `settings`
+    and `grants` what a dump leaves out."""
 
     files: dict[str, list[FileEntry]]
     created_at: datetime
@@ -46,6 +48,8 @@ class DatabaseCopy:
     log: LogRange | None
     tables: list[TableDigest] | None
     objects: list[tuple[str, int]]
+    settings: Sequence[DatabaseSetting] = ()
+    grants: Sequence[DatabaseGrant] = ()
 
 
 @contextmanager
@@ -101,7 +105,7 @@ def copy_external(
             base = shelf.put_stream(f"backups/{backup_id}/dump", blocks, progress.add)
         progress.end()
         with dumping("pg_dumpall", access, major, ["--roles-only", "--no-role-passwords"]) as blocks:
-            roles = shelf.put_stream(f"backups/{backup_id}/roles", blocks, lambda _: None)
+            roles = shelf.put_stream(f"backups/{backup_id}/roles", blocks)
         tell("Reading the tables")
         yield DatabaseCopy(
             files={"dump": base, "roles": roles},
@@ -111,6 +115,8 @@ def copy_external(
             log=None,
             tables=digest_tables(snapshot.connection, checksums=settings.basalt.backup.checksums),
             objects=list_objects(snapshot.connection),
+            settings=read_settings(snapshot.connection),
+            grants=read_grants(snapshot.connection),
         )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import msgspec
+
 from basalt import observe
 from basalt.config import Settings
 from basalt.errors import BasaltError
@@ -25,14 +27,12 @@ from basalt.project.backup.manifest import (
     TableEntry,
     list_backups,
     new_backup_id,
-    split_contents,
     write_manifest,
 )
-from basalt.project.backup.objects import list_object_files, list_store, send_objects
+from basalt.project.backup.objects import list_object_files, list_store, open_store, send_objects
 from basalt.project.backup.progress import Progress, Tell
 from basalt.project.backup.records import BEGIN, COMPLETE, FAIL, FORGET, connect, only_one
 from basalt.project.backup.retention import remove_old
-from basalt.storage import build_store
 
 
 def create_backup(settings: Settings, access: DatabaseAccess, shelf: Shelf, tell: Tell) -> Manifest:
@@ -73,7 +73,7 @@ class _Making:
 
     def run(self) -> Manifest:
         folder = f"backups/{self.backup_id}"
-        self.files["keys"] = self.shelf.put_stream(f"{folder}/keys", [pack_keys(self.settings)], _ignore)
+        self.files["keys"] = self.shelf.put_stream(f"{folder}/keys", [pack_keys(self.settings)])
         asyncio.run(self._send_stored())
         copying = copy_external if self.access.is_external else copy_private
         with copying(self.settings, self.access, self.shelf, self.backup_id, self.tell) as copy:
@@ -85,37 +85,29 @@ class _Making:
             else [TableEntry(table.name, table.rows, table.checksum) for table in copy.tables],
             objects=copy.objects,
             stored=stored,
+            settings=copy.settings,
+            grants=copy.grants,
         )
-        self.files["contents"] = self.shelf.put_stream(
-            f"{folder}/contents", split_contents(contents), _ignore
-        )
+        self.files["contents"] = self.shelf.put_stream(f"{folder}/contents", [msgspec.json.encode(contents)])
         manifest = self._describe(copy, missing)
         write_manifest(self.shelf.target, manifest)
         return manifest
 
     async def _send_stored(self) -> None:
         """Most of it, before the database is copied."""
-        store = build_store(self.settings)
-        await store.open()
-        try:
+        async with open_store(self.settings) as store:
             stored, known = await list_store(store), list_object_files(self.shelf)
             progress = Progress(self.tell, "Objects", total=_bytes_to_send(stored, known))
             await send_objects(self.shelf, store, stored, known, progress.add)
             progress.end()
-        finally:
-            await store.close()
 
     async def _send_rest(self, copy: DatabaseCopy) -> tuple[list[str], list[str]]:
         """What came meanwhile. Returns what the store has, and what rows name and nobody has."""
-        store = build_store(self.settings)
-        await store.open()
-        try:
+        async with open_store(self.settings) as store:
             stored, known = await list_store(store), list_object_files(self.shelf)
-            await send_objects(self.shelf, store, stored, known)
-        finally:
-            await store.close()
-        there = list_object_files(self.shelf)
-        missing = [version for version, _ in copy.objects if version not in there or there[version].missing]
+            gone = await send_objects(self.shelf, store, stored, known)
+        there = {version for version, files in known.items() if not files.missing} | (stored.keys() - {*gone})
+        missing = [version for version, _ in copy.objects if version not in there]
         if missing:
             observe.event(
                 "backup_objects_missing", level="warning", backup=self.backup_id, count=len(missing)
@@ -166,7 +158,3 @@ def _discard(shelf: Shelf, backup_id: str) -> None:
 
 def _bytes_to_send(stored: dict[str, int], known: Container[str]) -> int:
     return sum(size for version, size in stored.items() if version not in known)
-
-
-def _ignore(_: int) -> None:
-    return None

@@ -57,26 +57,26 @@ class Envelope:
 
 
 def open_envelope(
-    target: Target, settings: BackupSettings, *, identity_file: Path | None = None, may_create: bool
+    target: Target, settings: BackupSettings, *, identity_file: Path | None = None, may_write: bool
 ) -> Envelope:
-    """By the settings and, for opening, the secret keys of a file. `may_create` makes the target's key where it has
+    """By the settings and, for opening, the secret keys of a file. `may_write` makes the target's key where it has
     none yet. Raises BackupError."""
     identities = list(_read_identities(identity_file)) if identity_file else []
     recipients = [_parse_recipient(text) for text in settings.recipients]
     if settings.passphrase:
-        own = _open_own_key(target, settings.passphrase, may_create=may_create)
+        own = _open_own_key(target, settings.passphrase, may_write=may_write)
         if own is not None:
             identities.append(own)
             recipients.append(own.to_public())
-    if may_create and not recipients and target.place.startswith("s3://") and not settings.plain:
+    if may_write and not recipients and target.place.startswith("s3://") and not settings.plain:
         raise BackupError("backup_unsealed")
     return Envelope(recipients, identities, target.place)
 
 
-def _open_own_key(target: Target, passphrase: str, *, may_create: bool) -> Any:
+def _open_own_key(target: Target, passphrase: str, *, may_write: bool) -> Any:
     sealed = target.get(KEY_FILE)
     if sealed is None:
-        if not may_create:
+        if not may_write:
             return None
         identity = x25519.Identity.generate()
         target.put_first(KEY_FILE, bytes(by_passphrase.encrypt(str(identity).encode(), passphrase)))

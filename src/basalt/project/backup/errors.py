@@ -1,5 +1,6 @@
 """What can go wrong with backups: one catalogue of codes."""
 
+from datetime import UTC, datetime
 from typing import Final
 
 from basalt.errors import BasaltError
@@ -13,6 +14,9 @@ MESSAGES: Final = {
     "backup_passphrase_wrong": "The passphrase does not open the backups at {place}",
     "backup_recipient_invalid": "{key} is not a key of age",
     "backup_running": "Another backup of this project is being made",
+    "backup_interrupted": "The project was stopped while its backup was made",
+    "backup_log_late": "The log that belongs to the copy of the cluster did not come in time",
+    "backup_objects_unusable": "The bytes of objects cannot be copied: {reason}",
     "backup_unknown": "There is no backup {backup} at {place}",
     "backup_none": "There is no complete backup at {place}",
     "backup_none_before": "No backup at {place} was complete at {time}; the oldest is of {oldest}",
@@ -44,3 +48,11 @@ class BackupError(BasaltError):
 
     def __init__(self, code: str, *, hint: str | None = None, **known: object) -> None:
         super().__init__(code, 500, MESSAGES[code].format_map(known), hint=hint or HINTS.get(code))
+
+
+def render_time(moment: datetime) -> str:
+    """
+    >>> render_time(datetime(2026, 11, 26, 12, tzinfo=UTC))
+    '2026-11-26T12:00:00Z'
+    """
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

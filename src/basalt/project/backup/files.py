@@ -54,7 +54,7 @@ class Shelf:
         return _unpack(name, content) if PACKED in name.rpartition("/")[2] else content
 
     def put_stream(
-        self, stem: str, blocks: Iterable[bytes], on_bytes: Callable[[int], None]
+        self, stem: str, blocks: Iterable[bytes], on_bytes: Callable[[int], None] = lambda _: None
     ) -> list[FileEntry]:
         """Chunks `STEM/00000.…`, in order."""
         entries: list[FileEntry] = []

@@ -1,10 +1,14 @@
 """Which log a restore reads: the backup's own and the archive's, along one history of timelines, as far as it goes."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
-from basalt.postgres import (
+from basalt.postgres.backup import (
+    Gap,
     Piece,
     WalFolder,
     cut_at_branches,
@@ -19,6 +23,8 @@ from basalt.project.backup.manifest import LogRange, Manifest
 from basalt.project.backup.progress import Progress, Tell
 from basalt.project.backup.wal_shelf import ArchivePosition, StoredPiece, WalShelf, ancestors_of
 
+FETCHED_AT_ONCE: Final = 8
+
 
 @dataclass(frozen=True)
 class LogPlan:
@@ -30,7 +36,7 @@ class LogPlan:
     branches: list[tuple[int, int]]
     histories: dict[int, bytes]
     reach: int
-    gap: str | None
+    gap: Gap | None
     position: ArchivePosition | None
 
 
@@ -46,11 +52,12 @@ def plan_log(
     stored = own.list() if own_only else [*own.list(), *archive.list()]
     histories = {**archive.read_histories(), **own.read_histories()}
     chosen = log.timeline if own_only else (timeline or _newest(log, histories))
+    if chosen != log.timeline and chosen not in histories:
+        raise BackupError("restore_not_possible", reason=f"The archived log has no timeline {chosen}")
     ancestors = ancestors_of(chosen, histories)
     by_piece = {one.piece: one for one in stored}
     cut = cut_at_branches(by_piece, chosen, ancestors, log.start)
     parts = [part for _, part in cut]
-    gap = find_gap(parts, log.start)
     reach = reach_of(parts, log.start)
     if reach < log.check or reach < log.stop:
         end = render_lsn(max(log.check, log.stop))
@@ -61,22 +68,33 @@ def plan_log(
         branches=_branches(log.timeline, chosen, ancestors),
         histories=histories,
         reach=reach,
-        gap=None if gap is None else f"{render_lsn(gap.start)} to {render_lsn(gap.end)}",
+        gap=find_gap(parts, log.start),
         position=None if own_only else archive.read_position(),
     )
 
 
+def gap_error(gap: Gap) -> BackupError:
+    return BackupError("wal_gap", start=render_lsn(gap.start), end=render_lsn(gap.end))
+
+
 def fetch_log(shelf: Shelf, plan: LogPlan, folder: Path, tell: Tell) -> None:
-    """The files for recovery."""
-    files = WalFolder(folder)
+    """The files for recovery. A day of log is thousands of small pieces: several are under way at once."""
+    files, writing = WalFolder(folder), threading.Lock()
     for timeline, text in plan.histories.items():
         files.add_history(timeline, text)
     progress = Progress(tell, "Log", total=sum(part.end - part.start for _, part in plan.parts))
-    for stored, part in plan.parts:
+
+    def fetch(piece: tuple[StoredPiece, Piece]) -> int:
+        stored, part = piece
         data = shelf.read(stored.file.name)
-        first = part.start - stored.piece.start
-        files.add(part, data[first : first + part.end - part.start], branches=plan.branches)
-        progress.add(part.end - part.start)
+        first, size = part.start - stored.piece.start, part.end - part.start
+        with writing:
+            files.add(part, data[first : first + size], branches=plan.branches)
+        return size
+
+    with ThreadPoolExecutor(FETCHED_AT_ONCE, thread_name_prefix="log") as pool:
+        for size in pool.map(fetch, plan.parts):
+            progress.add(size)
     progress.end()
 
 

@@ -6,12 +6,13 @@ The manifest itself is readable without a key; what tells of the project, its ta
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
 
 import msgspec
 
+from basalt import observe
 from basalt.project.backup.errors import BackupError
 from basalt.project.backup.files import FileEntry, Shelf, check_digest
 from basalt.project.backup.target import Target
@@ -31,13 +32,30 @@ class TableEntry(msgspec.Struct, frozen=True):
     checksum: str | None
 
 
+class DatabaseSetting(msgspec.Struct, frozen=True):
+    """Of the whole database where `role` is None."""
+
+    role: str | None
+    name: str
+    value: str
+
+
+class DatabaseGrant(msgspec.Struct, frozen=True):
+    """On the whole database; to everybody where `role` is None."""
+
+    role: str | None
+    privilege: str
+
+
 class Contents(msgspec.Struct, frozen=True):
     """`tables` is None where no exact snapshot came about. `objects` are versions with their sizes as the rows of the
-    backup name them, `stored` those that the store had."""
+    backup name them, `stored` those that the store had. `settings` and `grants` are what a dump does not hold."""
 
     tables: list[TableEntry] | None
     objects: list[tuple[str, int]]
     stored: list[str]
+    settings: Sequence[DatabaseSetting] = ()
+    grants: Sequence[DatabaseGrant] = ()
 
 
 class LogRange(msgspec.Struct, frozen=True):
@@ -92,18 +110,28 @@ def write_manifest(target: Target, manifest: Manifest) -> None:
     target.put(f"{manifest.folder}{NAME}.{hashlib.sha256(data).hexdigest()}.json", data)
 
 
+def is_manifest(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(f"{NAME}.")
+
+
 def list_backups(shelf: Shelf) -> list[Manifest]:
-    """Complete ones, the oldest first. Raises BackupError for a damaged manifest."""
-    names = [
-        file.name for file in shelf.target.list(FOLDER) if file.name.split("/")[2:3][0].startswith(f"{NAME}.")
-    ]
-    return sorted((_read(shelf, name) for name in names), key=lambda one: one.created_at)
+    """Complete ones, the oldest first. A damaged manifest is told and left out: the other backups are no worse for it.
+    Raises BackupError where one was made by a later version of Basalt."""
+    found: list[Manifest] = []
+    for name in [file.name for file in shelf.target.list(FOLDER) if is_manifest(file.name)]:
+        try:
+            found.append(_read(shelf, name))
+        except BackupError as error:
+            if error.code != "backup_damaged":
+                raise
+            observe.event("backup_manifest_damaged", level="error", reason=error.message)
+    return sorted(found, key=lambda one: one.created_at)
 
 
 def find_backup(shelf: Shelf, backup_id: str) -> Manifest:
     """Raises BackupError."""
     for file in shelf.target.list(f"{FOLDER}{backup_id}/"):
-        if file.name.rpartition("/")[2].startswith(f"{NAME}."):
+        if is_manifest(file.name):
             return _read(shelf, file.name)
     raise BackupError("backup_unknown", backup=backup_id, place=shelf.place)
 
@@ -111,10 +139,6 @@ def find_backup(shelf: Shelf, backup_id: str) -> Manifest:
 def read_contents(shelf: Shelf, manifest: Manifest) -> Contents:
     data = b"".join(shelf.read_stream(manifest.files["contents"]))
     return msgspec.json.decode(data, type=Contents)
-
-
-def split_contents(contents: Contents) -> Iterator[bytes]:
-    yield msgspec.json.encode(contents)
 
 
 def _read(shelf: Shelf, name: str) -> Manifest:

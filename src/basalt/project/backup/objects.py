@@ -5,15 +5,20 @@ stopped. A version is there when its chunks add up to its size.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+import psycopg
+
+from basalt.config import Settings
+from basalt.postgres.backup import list_objects
 from basalt.project.backup.errors import BackupError
 from basalt.project.backup.files import CHUNK_BYTES, Shelf
-from basalt.storage import ContentMissingError, Store
+from basalt.project.backup.progress import Progress, Tell
+from basalt.storage import ContentMissingError, Store, StoreFullError, StoreUnavailableError, build_store
 
 FOLDER: Final = "objects/"
 AT_ONCE: Final = 4
@@ -21,11 +26,17 @@ AT_ONCE: Final = 4
 
 @dataclass
 class ObjectFiles:
-    """One version at the target: its size, and the names of its chunks by their offsets."""
+    """One version at the target: its size, the names of its chunks by their offsets, and those of chunks that were sent
+    twice: sealed again, the same bytes have another name."""
 
     size: int
     chunks: dict[int, str] = field(default_factory=dict)
+    again: list[str] = field(default_factory=list)
     changed_at: datetime | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.chunks.values(), *self.again]
 
     @property
     def missing(self) -> list[int]:
@@ -41,17 +52,33 @@ def offsets_of(size: int) -> list[int]:
     return list(range(0, size, CHUNK_BYTES)) or [0]
 
 
-def list_object_files(shelf: Shelf) -> dict[str, ObjectFiles]:
-    """Every version at the target, complete or not."""
+def list_object_files(shelf: Shelf, shard: str | None = None) -> dict[str, ObjectFiles]:
+    """Every version at the target, complete or not; with `shard` those whose names begin with these two letters."""
     found: dict[str, ObjectFiles] = {}
-    for file in shelf.target.list(FOLDER):
+    for file in shelf.target.list(f"{FOLDER}{shard}/" if shard else FOLDER):
         version, total, offset, *_ = [*file.name.rpartition("/")[2].split("."), "", ""]
         if not total.isdigit() or not offset.isdigit():
             continue
         entry = found.setdefault(version, ObjectFiles(int(total)))
-        entry.chunks[int(offset)] = file.name
+        if entry.chunks.setdefault(int(offset), file.name) != file.name:
+            entry.again.append(file.name)
         entry.changed_at = max(entry.changed_at or file.changed_at, file.changed_at)
     return found
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """The project's own. Where it is away or full, whatever was done with it raises BackupError."""
+    store = build_store(settings)
+    try:
+        await store.open()
+        yield store
+    except StoreUnavailableError as exc:
+        raise BackupError("backup_objects_unusable", reason="their store cannot be reached") from exc
+    except StoreFullError as exc:
+        raise BackupError("backup_objects_unusable", reason="their store has no space left") from exc
+    finally:
+        await store.close()
 
 
 async def list_store(store: Store) -> dict[str, int]:
@@ -85,31 +112,46 @@ async def send_objects(
     return missing
 
 
-async def bring_objects(
-    shelf: Shelf,
-    store: Store,
-    wanted: Iterable[str],
-    on_bytes: Callable[[int], None] = lambda _: None,
-) -> list[str]:
-    """Into the store, what it does not have. Returns the versions that the target does not have complete."""
-    there = set(await list_store(store))
-    files = list_object_files(shelf)
-    queue = sorted(set(wanted) - there, reverse=True)
-    missing: list[str] = []
+def bring_objects(settings: Settings, shelf: Shelf, conninfo: str, tell: Tell) -> tuple[int, int]:
+    """What the rows of a restored database name, into the project's store. Returns how many rows name bytes, and how
+    many of these the target does not have whole."""
+    with psycopg.connect(conninfo, application_name="basalt/backup") as connection:
+        wanted = list_objects(connection)
+    progress = Progress(tell, "Objects", total=sum(max(size, 0) for _, size in wanted))
+    missing = asyncio.run(_bring(settings, shelf, {version for version, _ in wanted}, tell, progress.add))
+    progress.end()
+    return len(wanted), missing
 
-    async def work() -> None:
+
+async def _bring(
+    settings: Settings, shelf: Shelf, wanted: set[str], tell: Tell, on_bytes: Callable[[int], None]
+) -> int:
+    """How many are missing at the target."""
+    files = list_object_files(shelf)
+    missing = 0
+
+    async def work(store: Store, queue: list[str]) -> None:
+        nonlocal missing
         while queue:
             version = queue.pop()
             found = files.get(version)
             if found is None or found.missing:
-                missing.append(version)
+                missing += 1
                 continue
-            await store.put(version, _read_chunks(shelf, found), limit=max(found.size, 1))
-            on_bytes(found.size)
+            try:
+                await store.put(version, _read_chunks(shelf, found), limit=max(found.size, 1))
+            except BackupError as error:
+                if error.code != "backup_damaged":
+                    raise
+                tell(f"Warning: {error.message}")  # one object of many: the others come back
+                missing += 1
+            else:
+                on_bytes(found.size)
 
-    async with _one_error(), asyncio.TaskGroup() as group:
+    async with open_store(settings) as store, _one_error(), asyncio.TaskGroup() as group:
+        queue = sorted(wanted - set(await list_store(store)), reverse=True)
         for _ in range(AT_ONCE):
-            group.create_task(work())
+            group.create_task(work(store, queue))
     return missing
 
 
@@ -147,6 +189,5 @@ async def _one_error() -> AsyncIterator[None]:
     """The first error of a group is raised as itself."""
     try:
         yield
-    except BaseExceptionGroup as group:
-        own, _ = group.split(BackupError)
-        raise (own or group).exceptions[0] from group
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group

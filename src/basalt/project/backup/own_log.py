@@ -3,7 +3,7 @@
 import threading
 from typing import Final
 
-from basalt.postgres import Piece, WalStream, segment_start
+from basalt.postgres.backup import Piece, WalStream, segment_start
 from basalt.project.backup.errors import BackupError
 from basalt.project.backup.files import FileEntry
 from basalt.project.backup.wal_shelf import WalShelf
@@ -44,7 +44,7 @@ class OwnLog:
         if self._failure is not None:
             raise self._failure
         if self._thread.is_alive():
-            raise BackupError("restore_not_possible", reason="the log of the copy did not arrive in time")
+            raise BackupError("backup_log_late")
 
     def close(self) -> None:
         self._stopping.set()

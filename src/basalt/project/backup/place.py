@@ -17,12 +17,12 @@ class Place:
     identity_file: Path | None = None
 
 
-def open_place(settings: Settings, place: Place | None = None, *, may_create: bool = False) -> Shelf:
-    """`may_create`: for writing. Raises BackupError."""
+def open_place(settings: Settings, place: Place | None = None, *, may_write: bool = False) -> Shelf:
+    """`may_write`: to make backups there. Raises BackupError."""
     where = place or Place()
     target = build_target(settings, where.target)
-    target.open()
+    target.open(may_write=may_write)
     envelope = open_envelope(
-        target, settings.basalt.backup, identity_file=where.identity_file, may_create=may_create
+        target, settings.basalt.backup, identity_file=where.identity_file, may_write=may_write
     )
     return Shelf(target, envelope)

@@ -4,22 +4,25 @@ The database recovers to the exact position at which the tables were read for th
 must be the same, and every object is read from the target.
 """
 
-import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 import psycopg
 
 from basalt.config import Settings
-from basalt.postgres import DatabaseAccess, PrivateCluster, TableDigest, digest_database, list_objects
+from basalt.postgres import PrivateCluster
+from basalt.postgres.backup import TableDigest, digest_database, list_objects
+from basalt.project.backup.building import building_beside
 from basalt.project.backup.errors import BackupError
 from basalt.project.backup.files import Shelf
 from basalt.project.backup.logical import load_dump
 from basalt.project.backup.manifest import Contents, Manifest, TableEntry, read_contents
 from basalt.project.backup.objects import list_object_files
 from basalt.project.backup.progress import Progress, Tell
-from basalt.project.backup.restore import RestoreRequest, beside, recovering
+from basalt.project.backup.restore import RestoreRequest, plan_restore, recovering
 from basalt.project.backup.unpack import unpack_cluster
 
 HOST: Final = "127.0.0.1"
@@ -40,41 +43,33 @@ def rehearse_backup(settings: Settings, shelf: Shelf, manifest: Manifest, tell: 
     """Leaves nothing behind. Raises BackupError and RecoveryError where it comes to no database at all."""
     contents = read_contents(shelf, manifest)
     report = Rehearsal(manifest)
-    place = beside(settings, "rehearsal")
-    if manifest.log is None:
-        _rehearse_dump(place, shelf, manifest, contents, report, tell)
-    else:
-        _rehearse_copy(place, shelf, manifest, contents, report, tell)
+    with building_beside(settings, "rehearsal") as building:
+        rehearsing = _rehearse_dump if manifest.log is None else _rehearse_copy
+        with rehearsing(building, shelf, manifest, tell) as conninfo:
+            tell("Comparing the tables")
+            _compare(conninfo, contents, report)
     _read_objects(shelf, manifest, contents, report, tell)
     return report
 
 
-def _rehearse_copy(
-    place: Settings, shelf: Shelf, manifest: Manifest, contents: Contents, report: Rehearsal, tell: Tell
-) -> None:
-    with unpack_cluster(place, shelf, manifest, tell) as unpacked:
-        try:
-            with recovering(shelf, manifest, unpacked, RestoreRequest(own_only=True), tell) as conninfo:
-                tell("Comparing the tables")
-                _compare(conninfo, contents, report)
-        finally:
-            shutil.rmtree(unpacked.home, ignore_errors=True)
+@contextmanager
+def _rehearse_copy(building: Settings, shelf: Shelf, manifest: Manifest, tell: Tell) -> Iterator[str]:
+    assert manifest.log is not None
+    request = RestoreRequest(to="backup")
+    plan = plan_restore(shelf, manifest, request)
+    unpacked = unpack_cluster(building, shelf, manifest, tell)
+    with recovering(shelf, manifest.log, plan, unpacked, request, tell) as conninfo:
+        yield conninfo
 
 
-def _rehearse_dump(
-    place: Settings, shelf: Shelf, manifest: Manifest, contents: Contents, report: Rehearsal, tell: Tell
-) -> None:
+@contextmanager
+def _rehearse_dump(building: Settings, shelf: Shelf, manifest: Manifest, tell: Tell) -> Iterator[str]:
     """Into a private cluster of its own."""
-    cluster = PrivateCluster(place.state_dir, port=_free_port())
+    cluster = PrivateCluster(building.state_dir, port=_free_port())
     try:
-        access: DatabaseAccess = load_dump(cluster, shelf, manifest, tell)
-        tell("Comparing the tables")
-        _compare(access.conninfo("supabase_admin"), contents, report)
+        yield load_dump(cluster, shelf, manifest, tell).conninfo("supabase_admin")
     finally:
         cluster.stop()
-        home = cluster.home
-        shutil.rmtree(place.state_dir, ignore_errors=True)
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def _free_port() -> int:
@@ -84,11 +79,12 @@ def _free_port() -> int:
 
 
 def _compare(conninfo: str, contents: Contents, report: Rehearsal) -> None:
-    with psycopg.connect(conninfo) as connection:
-        if sorted(list_objects(connection)) != sorted(map(tuple, contents.objects)):
-            report.problems.append("The objects that rows name are not those of the backup")
+    """Without an exact snapshot the backup does not say what there was at the position that was recovered."""
     if contents.tables is None:
         return
+    with psycopg.connect(conninfo) as connection:
+        if sorted(list_objects(connection)) != sorted(contents.objects):
+            report.problems.append("The objects that rows name are not those of the backup")
     has_checksums = any(table.checksum is not None for table in contents.tables)
     found = {table.name: table for table in digest_database(conninfo, checksums=has_checksums)}
     for table in contents.tables:

@@ -11,12 +11,13 @@ from basalt import observe
 from basalt.config import BackupSettings, Settings
 from basalt.errors import BasaltError
 from basalt.project.backup.files import Shelf
-from basalt.project.backup.manifest import Manifest, list_backups, read_contents
+from basalt.project.backup.manifest import FOLDER, Manifest, is_manifest, list_backups, read_contents
 from basalt.project.backup.objects import list_object_files
 from basalt.project.backup.progress import Tell
 from basalt.project.backup.wal_shelf import ARCHIVE, WalShelf
 
-INTERRUPTED_AGE: Final = timedelta(days=1)  # by the target's clock; another backup may be under way there
+# The times of files are by the target's clock, and another backup may be under way.
+MARGIN: Final = timedelta(days=1)
 
 
 def remove_old(settings: Settings, shelf: Shelf, tell: Tell) -> None:
@@ -24,13 +25,14 @@ def remove_old(settings: Settings, shelf: Shelf, tell: Tell) -> None:
     try:
         backups = list_backups(shelf)
         kept = backups[-settings.basalt.backup.keep :]
-        names = [*_files_of(shelf, backups[: len(backups) - len(kept)]), *_interrupted(shelf, backups)]
-        names += _old_log(shelf, settings.basalt.backup, kept)
-        shelf.target.delete(names)
-        objects = _unnamed_objects(shelf, kept)
-        shelf.target.delete(objects)
-        if len(kept) < len(backups):
-            tell(f"Removed older backups: {', '.join(backup.id for backup in backups[: -len(kept)])}")
+        old = backups[: len(backups) - len(kept)]
+        for backup in old:
+            _remove(shelf, backup)
+        shelf.target.delete(_interrupted(shelf))
+        shelf.target.delete(_old_log(shelf, settings.basalt.backup, kept))
+        shelf.target.delete(_unnamed_objects(shelf, kept))
+        if old:
+            tell(f"Removed older backups: {', '.join(backup.id for backup in old)}")
     except BasaltError as error:
         observe.event("backup_retention_failed", level="warning", reason=error.message)
         tell(f"Warning: older backups could not be removed: {error.message}")
@@ -47,18 +49,19 @@ def first_needed(backups: Sequence[Manifest], keep_s: float, now: datetime) -> M
     return before[-1] if before else physical[0]
 
 
-def _files_of(shelf: Shelf, backups: Sequence[Manifest]) -> Iterator[str]:
+def _remove(shelf: Shelf, backup: Manifest) -> None:
     """The manifest first, so that no half backup is listed when this ends early."""
-    for backup in backups:
-        names = [file.name for file in shelf.target.list(backup.folder)]
-        yield from sorted(names, key=lambda name: "/manifest." not in name)
+    names = [file.name for file in shelf.target.list(backup.folder)]
+    shelf.target.delete(name for name in names if is_manifest(name))
+    shelf.target.delete(names)
 
 
-def _interrupted(shelf: Shelf, backups: Sequence[Manifest]) -> Iterator[str]:
-    known = {backup.id for backup in backups}
-    before = datetime.now(UTC) - INTERRUPTED_AGE
-    for file in shelf.target.list("backups/"):
-        if file.name.split("/")[1] not in known and file.changed_at < before:
+def _interrupted(shelf: Shelf) -> Iterator[str]:
+    files = list(shelf.target.list(FOLDER))
+    complete = {file.name.split("/")[1] for file in files if is_manifest(file.name)}
+    before = datetime.now(UTC) - MARGIN
+    for file in files:
+        if file.name.split("/")[1] not in complete and file.changed_at < before:
             yield file.name
 
 
@@ -74,7 +77,7 @@ def _old_log(shelf: Shelf, settings: BackupSettings, kept: Sequence[Manifest]) -
     for file in shelf.target.list(ARCHIVE):
         if (
             not any(file.name.startswith(system) for system in systems)
-            and file.changed_at < kept[0].started_at
+            and file.changed_at < kept[0].started_at - MARGIN
         ):
             yield file.name
 
@@ -88,9 +91,10 @@ def _unnamed_objects(shelf: Shelf, kept: Sequence[Manifest]) -> list[str]:
     for backup in kept:
         contents = read_contents(shelf, backup)
         named.update(contents.stored, (version for version, _ in contents.objects))
+    before = kept[0].started_at - MARGIN
     return [
         name
         for version, files in list_object_files(shelf).items()
-        if version not in named and files.changed_at is not None and files.changed_at < kept[0].started_at
-        for name in files.chunks.values()
+        if version not in named and files.changed_at is not None and files.changed_at < before
+        for name in files.names
     ]

@@ -12,7 +12,9 @@ from basalt.errors import BasaltError
 from basalt.jobs import find_next_tick
 from basalt.postgres import DatabaseAccess
 from basalt.project.backup.create import create_backup
+from basalt.project.backup.errors import BackupError
 from basalt.project.backup.place import open_place
+from basalt.project.backup.progress import Tell
 from basalt.project.backup.records import Overview, connect, read_overview
 from basalt.waiting import wait_within
 
@@ -34,21 +36,33 @@ class BackupScheduler:
 
     async def run(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
+            pause_s = self._poll_s
             try:
-                await asyncio.to_thread(self._make_if_due)
+                await asyncio.to_thread(self._make_if_due, stopping)
             except BasaltError as error:
-                if error.code != "backup_running":  # `create_backup` has told and recorded the others
+                if error.code not in ("backup_running", "backup_interrupted"):
                     observe.event("scheduled_backup_failed", level="error", reason=error.message)
+                    pause_s = AGAIN_AFTER.total_seconds()
             except psycopg.Error as error:
                 observe.event("scheduled_backup_postponed", level="warning", reason=str(error).strip())
-            await wait_within(stopping, self._poll_s)
+            await wait_within(stopping, pause_s)
 
-    def _make_if_due(self) -> None:
+    def _make_if_due(self, stopping: asyncio.Event) -> None:
         with connect(self._access) as connection:
             overview = read_overview(connection)
         if is_due(self._line, overview):
-            shelf = open_place(self._settings, may_create=True)
-            create_backup(self._settings, self._access, shelf, lambda _: None)
+            shelf = open_place(self._settings, may_write=True)
+            create_backup(self._settings, self._access, shelf, _ending_with(stopping))
+
+
+def _ending_with(stopping: asyncio.Event) -> Tell:
+    """Nobody listens; every few seconds of work it is asked whether to go on."""
+
+    def tell(_: str) -> None:
+        if stopping.is_set():
+            raise BackupError("backup_interrupted")
+
+    return tell
 
 
 def is_due(line: CronLine, overview: Overview) -> bool:

@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ FULL_MARKS: Final = ("507 Insufficient Storage", "XMinioStorageFull", "QuotaExce
 REFUSED: Final = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
 FAILURES: Final = (exceptions.BaseError, ValueError, OSError)
 DELETE_AT_ONCE: Final = 500
+TEMPORARY: Final = ".basalt-"
+TEMPORARY_S: Final = 86400.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ class Target(Protocol):
     def place(self) -> str:
         """For people."""
 
-    def open(self) -> None:
-        """Whether it can be used at all."""
+    def open(self, *, may_write: bool) -> None:
+        """Whether it can be used at all. What is only read is neither made nor changed: it may be a copy on a disk that
+        cannot be written."""
 
     def put(self, name: str, data: bytes) -> None:
         """Whole or not at all; what is there is replaced."""
@@ -81,10 +85,14 @@ class FolderTarget:
     def place(self) -> str:
         return str(self._folder)
 
-    def open(self) -> None:
+    def open(self, *, may_write: bool) -> None:
         with self._failing():
+            if not may_write:
+                os.scandir(self._folder).close()
+                return
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            probe = self._folder / f".{uuid4().hex}"
+            self._sweep()
+            probe = self._temporary()
             probe.touch()
             probe.unlink()
 
@@ -95,8 +103,7 @@ class FolderTarget:
         self._put(name, data, _link_unless_there)
 
     def _put(self, name: str, data: bytes, give_name: Callable[[Path, Path], object]) -> None:
-        path = self._folder / name
-        temporary = path.with_name(f".{uuid4().hex}")
+        path, temporary = self._folder / name, self._temporary()
         with self._failing():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -128,6 +135,17 @@ class FolderTarget:
                 path = self._folder / name
                 path.unlink(missing_ok=True)
                 self._prune(path.parent)
+
+    def _temporary(self) -> Path:
+        return self._folder / f"{TEMPORARY}{uuid4().hex}"
+
+    def _sweep(self) -> None:
+        """What a killed process has left."""
+        before = time.time() - TEMPORARY_S
+        for path in self._folder.glob(f"{TEMPORARY}*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[StoredFile]:
         try:
@@ -185,7 +203,7 @@ class S3Target:
     def place(self) -> str:
         return self._place
 
-    def open(self) -> None:
+    def open(self, *, may_write: bool) -> None:
         with self._failing():
             for _ in obstore.list(self._client, self._prefix or None, chunk_size=1):
                 break
@@ -218,7 +236,7 @@ class S3Target:
         keys = [self._prefix + name for name in names]
         with self._failing():
             for start in range(0, len(keys), DELETE_AT_ONCE):
-                obstore.delete(self._client, _some(keys, start))
+                obstore.delete(self._client, keys[start : start + DELETE_AT_ONCE])
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -231,10 +249,6 @@ class S3Target:
             if any(mark in str(exc) for mark in FULL_MARKS):
                 raise BackupError("backup_target_full", place=self.place) from exc
             raise BackupError("backup_target_unusable", place=self.place, reason=_reason(exc)) from exc
-
-
-def _some(keys: Sequence[str], start: int) -> list[str]:
-    return list(keys[start : start + DELETE_AT_ONCE])
 
 
 def _reason(error: Exception) -> str:

@@ -1,11 +1,8 @@
 """A copied cluster on disk again, in a state folder of its own, with the keys that belong to it."""
 
 import os
-import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,50 +47,33 @@ class Unpacked:
         self.data_dir.chmod(0o700)
 
 
-@contextmanager
-def unpack_cluster(settings: Settings, shelf: Shelf, manifest: Manifest, tell: Tell) -> Iterator[Unpacked]:
-    """Into `settings.state_dir`, which is made anew and removed again unless it is somewhere else at the end. Every
-    checksum is compared. Raises BackupError."""
+def unpack_cluster(settings: Settings, shelf: Shelf, manifest: Manifest, tell: Tell) -> Unpacked:
+    """Into `settings.state_dir`, which is new. Every checksum is compared. Raises BackupError."""
     try:
         install = find_postgres(major=manifest.postgres_major)
     except InstallError as exc:
         hint = f"apt-get install postgresql-{manifest.postgres_major}"
         raise BackupError("backup_postgres_missing", major=manifest.postgres_major, hint=hint) from exc
-    state_dir, user = settings.state_dir, server_user()
-    _clear(state_dir)
-    home: Path | None = None
-    try:
-        state_dir.mkdir(mode=0o700, parents=True)
-        keys = b"".join(shelf.read_stream(manifest.files["keys"]))
-        _write_state(state_dir, keys)
-        home = ensure_home(state_dir, user)
-        unpacked = Unpacked(install, user, home, keys)
-        _write_cluster_keys(unpacked)
-        _extract(shelf, manifest, unpacked, tell)
-        yield unpacked
-        shutil.rmtree(unpacked.wal_dir, ignore_errors=True)
-        home = None
-    finally:
-        shutil.rmtree(state_dir, ignore_errors=True)
-        if home is not None:
-            shutil.rmtree(home, ignore_errors=True)
-
-
-def _clear(state_dir: Path) -> None:
-    shutil.rmtree(state_dir, ignore_errors=True)
+    keys = b"".join(shelf.read_stream(manifest.files["keys"]))
+    _write_state(settings.state_dir, keys)
+    user = server_user()
+    unpacked = Unpacked(install, user, ensure_home(settings.state_dir, user), keys)
+    _write_cluster_keys(unpacked)
+    _extract(shelf, manifest, unpacked, tell)
+    return unpacked
 
 
 def _write_state(state_dir: Path, keys: bytes) -> None:
     for name, data in unpack_keys(keys).items():
         if name.startswith("state/") and name.count("/") == 1:
-            _write_private(state_dir / name.removeprefix("state/"), data)
+            write_private(state_dir / name.removeprefix("state/"), data)
 
 
 def _write_cluster_keys(unpacked: Unpacked) -> None:
     for name, data in unpack_keys(unpacked.keys).items():
         if name.startswith("cluster/") and name.count("/") == 1:
             path = unpacked.home / name.removeprefix("cluster/")
-            _write_private(path, data)
+            write_private(path, data)
             unpacked.user.own(path, 0o600)
 
 
@@ -127,6 +107,7 @@ def _verify(unpacked: Unpacked) -> None:
         raise BackupError("backup_damaged", file=str(unpacked.data_dir), reason=reason)
 
 
-def _write_private(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
+    """Readable by its owner only."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from basalt.project.backup.errors import BackupError
 from basalt.project.backup.files import Shelf
-from basalt.project.backup.history import plan_log
+from basalt.project.backup.history import gap_error, plan_log
 from basalt.project.backup.manifest import Manifest, read_contents
 from basalt.project.backup.objects import list_object_files
 from basalt.project.backup.progress import Progress, Tell
@@ -67,7 +67,7 @@ def _verify_log(shelf: Shelf, manifest: Manifest, report: Verified, progress: Pr
         report.problems.append(error.message)
         return
     if plan.gap is not None:
-        report.problems.append(f"The archived log lacks {plan.gap}; nothing behind it can be restored")
+        report.problems.append(gap_error(plan.gap).message)
     own = {entry.name for entry in manifest.files["wal"]}
     for stored, _ in plan.parts:
         if stored.file.name not in own:

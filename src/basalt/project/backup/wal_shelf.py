@@ -4,13 +4,14 @@ A backup has a shelf of its own with the log that belongs to it, `backups/ID/wal
 with a note of how far it is known to be complete.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from basalt.postgres import Piece, parse_history
+from basalt.postgres.backup import Piece, parse_history
 from basalt.project.backup.files import FileEntry, Shelf
 
 ARCHIVE: Final = "wal/"
@@ -50,9 +51,6 @@ class WalShelf:
             f"{self._folder}{piece.timeline:08X}.{piece.start:016X}.{piece.end:016X}", data
         )
 
-    def read(self, stored: StoredPiece) -> bytes:
-        return self._shelf.read(stored.file.name)
-
     def list(self) -> list[StoredPiece]:
         """In the order of timelines and positions."""
         found = []
@@ -64,19 +62,20 @@ class WalShelf:
         return sorted(found, key=lambda one: one.piece)
 
     def put_history(self, timeline: int, text: bytes) -> None:
-        if timeline not in self.read_histories():
+        """Unless it is there. Whoever archives may have no key that opens it."""
+        if not any(timeline == there for there, _ in self._list_histories()):
             self._shelf.put(f"{self._folder}{timeline:08X}.history", text)
 
     def read_histories(self) -> dict[int, bytes]:
         """History files by the timelines that they are of."""
-        return {
-            int(file.name.rpartition("/")[2].split(".")[0], 16): self._shelf.read(file.name)
-            for file in self._shelf.target.list(self._folder)
-            if ".history." in file.name
-        }
+        return {timeline: self._shelf.read(name) for timeline, name in self._list_histories()}
 
-    def put_position(self, timeline: int, position: int, at_s: float) -> None:
-        noted = ArchivePosition(timeline, position, datetime.fromtimestamp(at_s, UTC))
+    def _list_histories(self) -> Iterator[tuple[int, str]]:
+        for file in self._shelf.target.list(self._folder):
+            if ".history." in file.name:
+                yield int(file.name.rpartition("/")[2].split(".")[0], 16), file.name
+
+    def put_position(self, noted: ArchivePosition) -> None:
         self._shelf.target.put(self._folder + POSITION, msgspec.json.encode(noted))
 
     def read_position(self) -> ArchivePosition | None:
