@@ -26,6 +26,7 @@ FLOORS = (
         "bounded_dict",
         "waiting",
         "late",
+        "collector",
     ),
 )
 ORDERED_FLOORS = (0, len(FLOORS) - 1)

@@ -21,6 +21,7 @@ import uvloop
 
 from basalt import gateway, notify, observe, project
 from basalt.access import load_project_keys
+from basalt.collector import spare_the_collector
 from basalt.config import Settings, load_settings
 from basalt.functions import JobPerformer
 from basalt.jobs import CronScheduler, Handlers, JobEngine, MessageJobs, Part, RequestSender, TrackJobs
@@ -101,6 +102,7 @@ async def run_worker(
             *([project.AlertWatch(settings, access)] if settings.basalt.alerts.enabled else []),
             *_backing_up(settings, access),
         ]
+        spare_the_collector()
         observe.event("worker_started")
         tasks = [asyncio.create_task(_keep_running(part, stopping)) for part in parts]
         await stopping.wait()

@@ -1,6 +1,5 @@
 """The ASGI application: takes a request apart, hands it to its service, writes the answer out."""
 
-import gc
 import os
 import re
 import time
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
 from basalt import observe
+from basalt.collector import spare_the_collector
 from basalt.config import TelemetrySettings
 from basalt.errors import BasaltError, render_error
 from basalt.gateway.answers import Send, write_answer
@@ -311,7 +311,7 @@ class Gateway:
                 observe.event("start_failed", level="error", error=error)
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
-            _spare_the_collector()
+            spare_the_collector()
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
@@ -320,14 +320,6 @@ class Gateway:
 async def _receive_nothing() -> Message:
     """A handshake has no body."""
     return {"type": "http.request", "body": b""}
-
-
-def _spare_the_collector() -> None:
-    """What was made at start stays; looking through it again and again took milliseconds (p99 of reads with new
-    tokens: 34 ms before, 10 ms after)."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
 
 
 def _request_id(headers: Headers) -> str:

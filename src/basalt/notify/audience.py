@@ -84,7 +84,7 @@ from (select id from unnest(%s::uuid[]) as ids(id) order by id) as u
 """
 
 
-class Person(Struct, frozen=True):
+class Person(Struct, frozen=True, gc=False):
     """`preferences` and `addresses` ([channel, provider, address, channel_id]) as they are stored. Who has no account,
     or none any more, has None for addresses."""
 

@@ -60,7 +60,7 @@ returning q.id, q.event_id, q.user_id, q.channel, q.channel_id, q.provider, q.ad
 """
 
 
-class Claimed(Struct, frozen=True):
+class Claimed(Struct, frozen=True, gc=False):
     """A row of `notification_queue` that is ours. `payload` is JSON yet to be read; `ttl_s` is None where it does not
     expire; `lag_s` is how long it has been due."""
 

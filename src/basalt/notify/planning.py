@@ -29,7 +29,7 @@ MOST_HOLDS = 1000  # of one message by limit and quiet hours: some weeks
 RowStatus = Literal["pending", "held", "digest", "delivered"]
 
 
-class Address(Struct, frozen=True):
+class Address(Struct, frozen=True, gc=False):
     """`provider` is who delivers to it; `channel_id` its row in `notification_channels`, where it has one."""
 
     provider: str
@@ -49,7 +49,7 @@ class Recipient:
     told: Mapping[datetime, int] = field(default_factory=dict)
 
 
-class PlannedRow(Struct, frozen=True):
+class PlannedRow(Struct, frozen=True, gc=False):
     """`address` is None in-app. `fallback`: the channels that may take its place."""
 
     channel: NotifyChannel

@@ -43,7 +43,7 @@ group by m.channel, m.status
 """
 
 
-class NewRow(Struct, frozen=True):
+class NewRow(Struct, frozen=True, gc=False):
     """A planned row of a person; `payload` is the number of its text."""
 
     user_id: str

@@ -70,7 +70,7 @@ having count(*) > 0
 """
 
 
-class Settlement(Struct, frozen=True, omit_defaults=True):
+class Settlement(Struct, frozen=True, gc=False, omit_defaults=True):
     """How a row goes on. `delivery` is the status of the attempt's row in `notification_deliveries`, None where the
     provider was not asked. `is_uncounted`: the attempt does not count."""
 

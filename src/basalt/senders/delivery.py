@@ -19,7 +19,7 @@ Verdict = Literal["accepted", "delivered", "retry", "unknown", "refused", "dead_
 ReportStatus = Literal["delivered", "opened", "clicked", "bounced", "complained", "failed"]
 
 
-class Delivery(Struct, frozen=True):
+class Delivery(Struct, frozen=True, gc=False):
     """One message to one address. `key` is the same for every attempt: providers that know idempotency keys are given
     it. `request_id` goes along in headers where the provider keeps them. `address` is a mail address, a number in
     E.164, a device token, or a Web Push subscription as JSON. `channel` is for the Inbox, which takes all of them.
@@ -39,7 +39,7 @@ class Delivery(Struct, frozen=True):
     channel: str = ""
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, gc=False):
     """What became of one `Delivery`.
 
     `accepted`: the provider has it · `delivered`: it has arrived, as far as this provider ever says · `retry`: not
