@@ -1,0 +1,145 @@
+"""The app in a database of its own for each test, people who act in it, and one running server for the journeys."""
+
+import json
+import secrets
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from basalt.postgres import DatabaseAccess, apply_migrations
+from tests.conftest import (  # noqa: F401  fixtures
+    CloneDatabase,
+    clone_database,
+    cluster,
+    cluster_access,
+    cluster_dir,
+    create_database,
+    template,
+)
+
+APP = Path(__file__).parent.parent
+TEMPLATE = "sparky_template"
+START_CREDITS = 10
+Connection = psycopg.Connection[dict[str, Any]]
+
+_numbers = count(1000)
+
+
+@pytest.fixture(scope="session")
+def app_template(cluster_access: DatabaseAccess, template: DatabaseAccess) -> DatabaseAccess:  # noqa: F811
+    with psycopg.connect(cluster_access.conninfo("supabase_admin"), autocommit=True) as connection:
+        create_database(connection, TEMPLATE, template.dbname)
+    access = cluster_access.with_dbname(TEMPLATE)
+    apply_migrations(access, APP)
+    return access
+
+
+@pytest.fixture
+def access(app_template: DatabaseAccess, clone_database: CloneDatabase) -> Iterator[DatabaseAccess]:  # noqa: F811
+    with clone_database(app_template.dbname) as cloned:
+        yield cloned
+
+
+@dataclass(frozen=True)
+class App:
+    """`admin` is the owner's connection; `acting_as` gives one that acts as a person, the way a request does."""
+
+    access: DatabaseAccess
+    admin: Connection
+
+    @contextmanager
+    def acting_as(self, user_id: str | None, role: str | None = None) -> Iterator[Connection]:
+        """One transaction as a user (None: nobody signed in) or as `service_role`."""
+        chosen = role or ("authenticated" if user_id else "anon")
+        claims = json.dumps({"role": chosen, **({"sub": user_id} if user_id else {})})
+        with psycopg.connect(self.access.conninfo("authenticator"), row_factory=dict_row) as connection:
+            connection.execute("select set_config('role', %s, true)", [chosen])
+            connection.execute("select set_config('request.jwt.claims', %s, true)", [claims])
+            yield connection
+
+    def call(self, user_id: str | None, routine: str, *, as_role: str | None = None, **arguments: Any) -> Any:
+        """A routine called as a person; its value."""
+        names = ", ".join(f"{name} => %({name})s" for name in arguments)
+        values = {
+            name: json.dumps(value) if isinstance(value, dict) else value for name, value in arguments.items()
+        }
+        with self.acting_as(user_id, as_role) as connection:
+            row = connection.execute(f"select public.{routine}({names}) as value", values).fetchone()
+        assert row is not None
+        return row["value"]
+
+    def serve(self, routine: str, **arguments: Any) -> Any:
+        """A routine called as the service role, as functions do."""
+        return self.call(None, routine, as_role="service_role", **arguments)
+
+    def a_user(self, *, credits: int | None = None) -> str:  # noqa: A002
+        """An account with the credits that it starts with, or with so many."""
+        user_id = str(uuid.uuid4())
+        self.admin.execute(
+            "insert into auth.users (id, aud, role, email) values (%s, 'authenticated', 'authenticated', %s)",
+            [user_id, f"{user_id}@example.com"],
+        )
+        if credits is not None and credits != START_CREDITS:
+            self.serve("adjust_credits", p_user_id=user_id, p_credits=credits - START_CREDITS)
+        return user_id
+
+    def an_order(self, user_id: str, item: str = "small", *, kind: str = "pack") -> dict[str, Any]:
+        """An order that Paymob knows: `create_order` and `attach_paymob_order`; with `paymob_order_id`."""
+        order: dict[str, Any] = self.call(user_id, "create_order", p_kind=kind, p_item_id=item)
+        order["paymob_order_id"] = next(_numbers)
+        self.serve(
+            "attach_paymob_order",
+            p_merchant_order_id=order["merchant_order_id"],
+            p_paymob_order_id=order["paymob_order_id"],
+        )
+        return order
+
+    def one(self, sql: str, *parameters: Any) -> Any:
+        """The first value of a query by the owner."""
+        row = self.admin.execute(sql, parameters).fetchone()
+        return next(iter(row.values())) if row else None
+
+    def rows(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
+        return self.admin.execute(sql, parameters).fetchall()
+
+    def balance(self, user_id: str) -> int:
+        """The credits of a user, after checking that the log adds up to them."""
+        balance: int = self.one("select credits from public.users where id = %s", user_id)
+        logged = self.one(
+            "select coalesce(sum(credits), 0) from public.credit_log where user_id = %s", user_id
+        )
+        assert balance == logged
+        return balance
+
+
+@pytest.fixture
+def app(access: DatabaseAccess) -> Iterator[App]:
+    with psycopg.connect(access.conninfo("postgres"), row_factory=dict_row, autocommit=True) as admin:
+        yield App(access, admin)
+
+
+@pytest.fixture
+def refused() -> Callable[..., psycopg.Error]:
+    """`refused("CODE", call, …)`: the call fails with that code; gives the error."""
+
+    def check(code: str, work: Callable[..., Any], *arguments: Any, **named: Any) -> psycopg.Error:
+        with pytest.raises(psycopg.Error) as caught:
+            work(*arguments, **named)
+        message = caught.value.diag.message_primary or ""
+        assert message.startswith(f"{code}: ") or caught.value.sqlstate == code, message
+        return caught.value
+
+    return check
+
+
+def a_cache_key() -> str:
+    """What stands for a SHA-256 of a request."""
+    return secrets.token_hex(32)
