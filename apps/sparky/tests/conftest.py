@@ -1,8 +1,10 @@
 """The app in a database of its own for each test, people who act in it, and one running server for the journeys."""
 
+import gc
 import json
 import secrets
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +12,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from supabase import Client, ClientOptions, create_client
 
 from basalt.postgres import DatabaseAccess, apply_migrations
 from tests.conftest import (  # noqa: F401  fixtures
@@ -24,11 +28,22 @@ from tests.conftest import (  # noqa: F401  fixtures
     create_database,
     template,
 )
+from tests.server import Server, copy_project, running_server
+
+from .paymob import Paymob, running_paymob
 
 APP = Path(__file__).parent.parent
 TEMPLATE = "sparky_template"
 START_CREDITS = 10
 Connection = psycopg.Connection[dict[str, Any]]
+
+# supabase-py leaves the sockets of its HTTP clients to the garbage collector.
+CLIENT_WARNINGS = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("collect_sockets"),
+]
 
 _numbers = count(1000)
 
@@ -46,6 +61,58 @@ def app_template(cluster_access: DatabaseAccess, template: DatabaseAccess) -> Da
 def access(app_template: DatabaseAccess, clone_database: CloneDatabase) -> Iterator[DatabaseAccess]:  # noqa: F811
     with clone_database(app_template.dbname) as cloned:
         yield cloned
+
+
+@pytest.fixture
+def collect_sockets() -> Iterator[None]:
+    """Now, and not in the middle of some later test that takes warnings for errors."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@pytest.fixture(scope="session")
+def paymob() -> Iterator[Paymob]:
+    """The payment provider that the running project is told of."""
+    with running_paymob() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def sparky(paymob: Paymob, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app at work, once for all journeys."""
+    project = copy_project(APP, tmp_path_factory.mktemp("sparky") / "sparky")
+    lines = [f"{name}={value}" for name, value in paymob.secrets.items()]
+    (project / "supabase" / "functions" / ".env").write_text("\n".join(lines) + "\n", "utf-8")
+    with running_server(project) as server:
+        paymob.callback_url = f"{server.url}/functions/v1/paymob-webhooks"
+        yield server
+
+
+@contextmanager
+def a_client(server: Server, key: str) -> Iterator[Client]:
+    """supabase-py over a connection that is closed at the end."""
+    with httpx.Client(timeout=30) as http:
+        yield create_client(
+            server.url, key, ClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
+        )
+
+
+@pytest.fixture
+def service(sparky: Server) -> Iterator[Client]:
+    with a_client(sparky, sparky.service_role_key) as client:
+        yield client
+
+
+@pytest.fixture
+def buyer(sparky: Server, service: Client) -> Iterator[Client]:
+    """A signed-in user of the running app."""
+    email, password = f"{uuid.uuid4()}@example.com", "correct horse battery"
+    service.auth.admin.create_user({"email": email, "password": password, "email_confirm": True})
+    with a_client(sparky, sparky.anon_key) as client:
+        client.auth.sign_in_with_password({"email": email, "password": password})
+        yield client
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,7 @@ STEP = st.one_of(
 
 
 @pytest.mark.req("S1", "S4")
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plans=st.lists(st.lists(STEP, min_size=1, max_size=6), min_size=2, max_size=4))
 def test_the_sum_of_the_log_is_the_balance_whatever_happens_at_once(
     app: App, plans: list[list[tuple[str, Any, Any]]]

@@ -338,13 +338,14 @@ begin
             refunded_cents = least(c.price_cents, greatest(c.refunded_cents, reversed.total))
         from (
             select greatest(
-                coalesce(max(t.cents) filter (where t.kind = 'payment'), 0),
-                coalesce(sum(t.cents) filter (where t.kind <> 'payment'), 0)) as total
+                coalesce(max(t.cents) filter (where t.is_payment), 0),
+                coalesce(sum(t.cents) filter (where not t.is_payment), 0)) as total
             from (
-                select transaction_id, kind, max(reversed_cents) as cents
+                -- Paymob tells of a refund twice: by the payment's own state, and by a transaction of its own.
+                select transaction_id, kind = 'payment' as is_payment, max(reversed_cents) as cents
                 from public.payments
                 where purchase_id = v_purchase.id
-                group by transaction_id, kind
+                group by transaction_id, kind = 'payment'
             ) as t
         ) as reversed
         where c.id = v_purchase.id;
