@@ -110,6 +110,7 @@ values
         '{"type": "object", "additionalProperties": false, "properties": {
             "brightness": {"type": "number", "minimum": -1, "maximum": 1, "default": 0},
             "contrast": {"type": "number", "minimum": -1, "maximum": 1, "default": 0},
+            "preset": {"type": "string", "enum": ["none", "warm", "cool", "vivid", "soft", "mono"], "default": "none"},
             "saturation": {"type": "number", "minimum": -1, "maximum": 1, "default": 0},
             "warmth": {"type": "number", "minimum": -1, "maximum": 1, "default": 0}}}'),
     ('background_blur', 'Background blur', 'The person sharp, the rest soft', 'image', 1, '🌫️', 2,
@@ -120,7 +121,13 @@ values
         'Dye the hair of the person in this photograph in the given colour. Keep face, skin, clothes and background.',
         '{"type": "object", "additionalProperties": false, "required": ["color_id"], "properties": {
             "color_id": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,49}$"},
-            "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.7}}}'),
+            "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.7},
+            "region": {"type": "object", "additionalProperties": false, "required": ["x", "y", "width", "height"],
+                "description": "where to look for hair, as parts of the width and height", "properties": {
+                "x": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                "y": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                "width": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                "height": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}}}}}'),
     ('hairstyle', 'Hairstyle', 'Another cut, seen before it is cut', 'image', 3, '💈', 4,
         'Give the person in this photograph the described hairstyle. Keep face, skin, clothes and background.',
         '{"type": "object", "additionalProperties": false, "required": ["hairstyle_id"], "properties": {

@@ -17,3 +17,10 @@ def check_user(request: Request, context: Context) -> str:
     if context.user_id is None:
         raise error("UNAUTHORIZED")
     return str(context.user_id)
+
+
+def check_service(request: Request, context: Context) -> None:
+    """The service role: a secret key, held by servers and schedules."""
+    check_post(request)
+    if context.role != "service_role":
+        raise error("FORBIDDEN")

@@ -1,6 +1,7 @@
 """What clients send, with the document's field names. Unknown fields are ignored."""
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 
@@ -14,6 +15,10 @@ class RunTool(BaseModel):
     toolId: Word  # noqa: N815
     toolParameters: dict[str, Any] = {}  # noqa: N815
     originalImageStoragePath: Annotated[str, Field(min_length=1, max_length=1000)]  # noqa: N815
+
+
+class DeleteGeneration(BaseModel):
+    generationId: UUID  # noqa: N815
 
 
 class Billing(BaseModel):
