@@ -3,6 +3,7 @@
 import gc
 import json
 import secrets
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from tests.conftest import (  # noqa: F401  fixtures
 )
 from tests.server import Server, copy_project, running_server
 
+from .gemini import Gemini, running_gemini
 from .paymob import Paymob, running_paymob
 
 APP = Path(__file__).parent.parent
@@ -88,6 +90,50 @@ def sparky(paymob: Paymob, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with running_server(project) as server:
         paymob.callback_url = f"{server.url}/functions/v1/paymob-webhooks"
         yield server
+
+
+@pytest.fixture(scope="session")
+def gemini_server() -> Iterator[Gemini]:
+    with running_gemini() as provider:
+        yield provider
+
+
+@pytest.fixture
+def gemini(gemini_server: Gemini) -> Iterator[Gemini]:
+    """The image model of the tests that are `drawn_by_gemini`; it complains of nothing that it is sent."""
+    gemini_server.reset()
+    yield gemini_server
+    gemini_server.gate.set()
+    assert not gemini_server.problems
+
+
+WHICH_MODEL = """
+async def handler(request, context):
+    return {"is_gemini": "GEMINI_API_KEY" in context.env}
+"""
+
+
+@pytest.fixture(scope="module")
+def drawn_by_gemini(sparky: Server, gemini_server: Gemini) -> Iterator[None]:
+    """The running project has Gemini's key while a module's tests run, and the local preview afterwards."""
+    functions = sparky.project_dir / "supabase" / "functions"
+    (functions / "which-model").mkdir(exist_ok=True)
+    (functions / "which-model" / "index.py").write_text(WHICH_MODEL, "utf-8")
+    before = (functions / ".env").read_text("utf-8")
+    lines = [f"{name}={value}" for name, value in gemini_server.secrets.items()]
+    _switch_model(sparky, before + "\n".join(lines) + "\n", is_gemini=True)
+    yield
+    _switch_model(sparky, before, is_gemini=False)
+
+
+def _switch_model(server: Server, dotenv: str, *, is_gemini: bool) -> None:
+    """A saved file counts from one of the next requests."""
+    (server.project_dir / "supabase" / "functions" / ".env").write_text(dotenv, "utf-8")
+    deadline = time.monotonic() + 15
+    with server.client(key=server.service_role_key) as http:
+        while http.post("/functions/v1/which-model").json() != {"is_gemini": is_gemini}:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 @contextmanager

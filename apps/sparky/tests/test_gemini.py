@@ -98,7 +98,7 @@ def test_a_hairstyle_is_described_to_the_model(gemini: Gemini) -> None:
 
 
 def test_a_large_picture_is_sent_smaller(gemini: Gemini) -> None:
-    run(gemini, "edit", DYE, a_portrait((3000, 4000)))
+    run(gemini, "edit", DYE, a_portrait((2430, 3240)))
     assert max(gemini.pictures[0].size) == 3072
 
 
