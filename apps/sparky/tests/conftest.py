@@ -169,6 +169,11 @@ class App:
         )
         return order
 
+    def serve_cron(self) -> None:
+        """A run of the schedule of subscriptions, on a connection of its own."""
+        with psycopg.connect(self.access.conninfo("postgres")) as connection:
+            connection.execute("select private.advance_subscriptions()")
+
     def one(self, sql: str, *parameters: Any) -> Any:
         """The first value of a query by the owner."""
         row = self.admin.execute(sql, parameters).fetchone()
