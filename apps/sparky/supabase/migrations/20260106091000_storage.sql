@@ -23,7 +23,8 @@ create policy "users remove their own uploads"
 on storage.objects for delete to authenticated
 using (bucket_id = 'user_uploads' and (storage.foldername(name))[1] = (select auth.uid())::text);
 
--- No policy to write: only the service role does. A public bucket is read by address without a policy; this one is for lists.
+-- No policy to write: only the service role does. A public bucket is read by address without a policy; this one is for
+-- lists.
 create policy "users list their own generations"
 on storage.objects for select to authenticated
 using (bucket_id = 'generations' and (storage.foldername(name))[1] = (select auth.uid())::text);
