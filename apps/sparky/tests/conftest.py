@@ -3,11 +3,12 @@
 import gc
 import json
 import secrets
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -121,16 +122,31 @@ class App:
 
     access: DatabaseAccess
     admin: Connection
+    opened: list[Connection] = field(default_factory=list)
+    local: threading.local = field(default_factory=threading.local)
 
     @contextmanager
     def acting_as(self, user_id: str | None, role: str | None = None) -> Iterator[Connection]:
         """One transaction as a user (None: nobody signed in) or as `service_role`."""
         chosen = role or ("authenticated" if user_id else "anon")
         claims = json.dumps({"role": chosen, **({"sub": user_id} if user_id else {})})
-        with psycopg.connect(self.access.conninfo("authenticator"), row_factory=dict_row) as connection:
-            connection.execute("select set_config('role', %s, true)", [chosen])
-            connection.execute("select set_config('request.jwt.claims', %s, true)", [claims])
+        connection = self._connection()
+        with connection.transaction():
+            connection.execute(
+                "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)",
+                [chosen, claims],
+            )
             yield connection
+
+    def _connection(self) -> Connection:
+        """One for each thread: logging in costs more than what most tests do."""
+        if not hasattr(self.local, "connection"):
+            self.local.connection = psycopg.connect(
+                self.access.conninfo("authenticator"), row_factory=dict_row, autocommit=True
+            )
+            self.opened.append(self.local.connection)
+        connection: Connection = self.local.connection
+        return connection
 
     def call(self, user_id: str | None, routine: str, *, as_role: str | None = None, **arguments: Any) -> Any:
         """A routine called as a person; its value."""
@@ -195,7 +211,10 @@ class App:
 @pytest.fixture
 def app(access: DatabaseAccess) -> Iterator[App]:
     with psycopg.connect(access.conninfo("postgres"), row_factory=dict_row, autocommit=True) as admin:
-        yield App(access, admin)
+        app = App(access, admin)
+        yield app
+        for connection in app.opened:
+            connection.close()
 
 
 @pytest.fixture

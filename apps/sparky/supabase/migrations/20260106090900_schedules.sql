@@ -1,6 +1,6 @@
 -- What runs by itself. Each may run twice or late: it does what is due.
 
-create extension if not exists pg_cron;
+create extension if not exists pg_cron with schema pg_catalog;
 
 select cron.schedule('cleanup-cache', '0 3 * * *', 'delete from cache.kv_store where expires_at < now()');
 select cron.schedule(
