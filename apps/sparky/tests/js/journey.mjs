@@ -1,7 +1,13 @@
-// A customer's first hour, through unmodified supabase-js: document 002, sections 3, 6, 7 and 8.
+// A customer's first hour, through unmodified supabase-js: document 002, sections 3, 6, 7 and 8. Needs a Paymob to buy at, which
+// `tests/test_journey.py` brings.
 
 import assert from 'node:assert/strict'
-import { client, codeFor, good, service, step, subscribe, until } from './steps.mjs'
+import { client, codeFor, good, service, step, subscribe, until } from './_steps.mjs'
+
+if (!process.env.PAYMOB_API_URL) {
+  console.log('1..0 # SKIP no Paymob to buy at: run tests/test_journey.py')
+  process.exit(0)
+}
 
 const customer = client()
 const stranger = client()

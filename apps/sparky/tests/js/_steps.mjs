@@ -8,11 +8,11 @@ import { pathToFileURL } from 'node:url'
 const require = createRequire(pathToFileURL(`${process.env.SUPABASE_JS_DIR}/`))
 const { createClient } = require('@supabase/supabase-js')
 
-const url = process.env.BASALT_URL
+const url = process.env.SUPABASE_URL
 const options = { auth: { persistSession: false, autoRefreshToken: false } }
 
-export const client = () => createClient(url, process.env.BASALT_PUBLISHABLE_KEY, options)
-export const service = createClient(url, process.env.BASALT_SECRET_KEY, options)
+export const client = () => createClient(url, process.env.SUPABASE_PUBLISHABLE_KEY, options)
+export const service = createClient(url, process.env.SUPABASE_SECRET_KEY, options)
 
 let failed = false
 
@@ -36,7 +36,7 @@ export function good ({ data, error }) {
 // The six digits of the newest mail to an address.
 export async function codeFor (address) {
   const answer = await fetch(`${url}/studio/inbox.json?to=${encodeURIComponent(address)}&limit=1`, {
-    headers: { apikey: process.env.BASALT_SECRET_KEY }
+    headers: { apikey: process.env.SUPABASE_SECRET_KEY }
   })
   const { messages } = await answer.json()
   return messages[0].subject.match(/\b\d{6}\b/)[0]
