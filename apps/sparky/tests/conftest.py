@@ -3,12 +3,13 @@
 import gc
 import json
 import secrets
+import threading
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -167,16 +168,31 @@ class App:
 
     access: DatabaseAccess
     admin: Connection
+    opened: list[Connection] = field(default_factory=list)
+    local: threading.local = field(default_factory=threading.local)
 
     @contextmanager
     def acting_as(self, user_id: str | None, role: str | None = None) -> Iterator[Connection]:
         """One transaction as a user (None: nobody signed in) or as `service_role`."""
         chosen = role or ("authenticated" if user_id else "anon")
         claims = json.dumps({"role": chosen, **({"sub": user_id} if user_id else {})})
-        with psycopg.connect(self.access.conninfo("authenticator"), row_factory=dict_row) as connection:
-            connection.execute("select set_config('role', %s, true)", [chosen])
-            connection.execute("select set_config('request.jwt.claims', %s, true)", [claims])
+        connection = self._connection()
+        with connection.transaction():
+            connection.execute(
+                "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)",
+                [chosen, claims],
+            )
             yield connection
+
+    def _connection(self) -> Connection:
+        """One for each thread: logging in costs more than what most tests do."""
+        if not hasattr(self.local, "connection"):
+            self.local.connection = psycopg.connect(
+                self.access.conninfo("authenticator"), row_factory=dict_row, autocommit=True
+            )
+            self.opened.append(self.local.connection)
+        connection: Connection = self.local.connection
+        return connection
 
     def call(self, user_id: str | None, routine: str, *, as_role: str | None = None, **arguments: Any) -> Any:
         """A routine called as a person; its value."""
@@ -215,6 +231,11 @@ class App:
         )
         return order
 
+    def serve_cron(self) -> None:
+        """A run of the schedule of subscriptions, on a connection of its own."""
+        with psycopg.connect(self.access.conninfo("postgres")) as connection:
+            connection.execute("select private.advance_subscriptions()")
+
     def one(self, sql: str, *parameters: Any) -> Any:
         """The first value of a query by the owner."""
         row = self.admin.execute(sql, parameters).fetchone()
@@ -236,7 +257,10 @@ class App:
 @pytest.fixture
 def app(access: DatabaseAccess) -> Iterator[App]:
     with psycopg.connect(access.conninfo("postgres"), row_factory=dict_row, autocommit=True) as admin:
-        yield App(access, admin)
+        app = App(access, admin)
+        yield app
+        for connection in app.opened:
+            connection.close()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 -- The schema that holds what the API must not offer, and what every table and routine shares.
 
 create schema private;
-comment on schema private is 'Routines behind policies, triggers and RPCs. Not in api.schemas: no client can call them.';
+comment on schema private is
+    'Routines behind policies, triggers and RPCs. Not in api.schemas: no client can call them.';
 grant usage on schema private to anon, authenticated, service_role;
 
 create function private.fail(p_code text, p_status int, p_message text, p_details jsonb default null)
@@ -17,7 +18,8 @@ begin
 end
 $$;
 comment on function private.fail(text, int, text, jsonb) is
-    'Raises an error that REST answers with p_status (SQLSTATE PTnnn) and functions answer as {"error":{"code","message","details"}}.';
+    'Raises an error that REST answers with p_status (SQLSTATE PTnnn) and functions answer as '
+    '{"error":{"code","message","details"}}.';
 
 create function private.require_user()
 returns uuid
@@ -59,7 +61,8 @@ as $$
     select (p_start at time zone 'UTC' + make_interval(months => p_months)) at time zone 'UTC'
 $$;
 comment on function private.month_after(timestamptz, int) is
-    'So many calendar months later, in UTC whatever the session''s zone is. From the 31st a shorter month ends earlier, and the '
+    'So many calendar months later, in UTC whatever the session''s zone is. From the 31st a shorter month ends '
+    'earlier, and the '
     'next one is the 31st again, for months are counted from the first day.';
 
 revoke all on all routines in schema private from public;

@@ -17,18 +17,21 @@ create table public.plans (
     updated_at timestamptz not null default now(),
     constraint plans_default_is_free check (not is_default or (price_cents = 0 and is_active))
 );
-comment on table public.plans is 'What a user can subscribe to. The default plan costs nothing and is everybody''s without a subscription.';
+comment on table public.plans is
+    'What a user can subscribe to. The default plan costs nothing and is everybody''s without a subscription.';
 comment on column public.plans.id is 'A lower-case word.';
 comment on column public.plans.name is 'Its name for people.';
 comment on column public.plans.description is 'A sentence for the price list.';
-comment on column public.plans.price_cents is 'Of one payment, which covers period_months, in hundredths of the currency.';
+comment on column public.plans.price_cents is
+    'Of one payment, which covers period_months, in hundredths of the currency.';
 comment on column public.plans.currency is 'ISO 4217.';
 comment on column public.plans.period_months is 'Months that one payment covers: 1, or 12 for a year.';
 comment on column public.plans.credits_per_month is 'Granted at the beginning of each month that is paid for.';
 comment on column public.plans.start_credits is 'Granted once, to a new account whose plan this is.';
 comment on column public.plans.features is 'What the price list says, in order.';
 comment on column public.plans.is_default is 'The plan of accounts without a subscription; there is one.';
-comment on column public.plans.is_active is 'Whether it is sold. Subscriptions to a plan that is not any more go on and end.';
+comment on column public.plans.is_active is
+    'Whether it is sold. Subscriptions to a plan that is not any more go on and end.';
 comment on column public.plans.sort_order is 'Place in the price list.';
 
 create unique index plans_default_idx on public.plans (is_default) where is_default;

@@ -15,16 +15,19 @@ create table public.tools (
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now()
 );
-comment on table public.tools is 'What can be done with a picture: kind image by process-image, kind analysis by analyze-face.';
+comment on table public.tools is
+    'What can be done with a picture: kind image by process-image, kind analysis by analyze-face.';
 comment on column public.tools.id is 'A lower-case word; toolId of the functions.';
 comment on column public.tools.name is 'Its name for people.';
 comment on column public.tools.description is 'A sentence for people.';
 comment on column public.tools.kind is 'image: a picture comes out. analysis: figures come out.';
-comment on column public.tools.credit_cost is 'Credits of one run; what was already under way costs what it said when it began.';
+comment on column public.tools.credit_cost is
+    'Credits of one run; what was already under way costs what it said when it began.';
 comment on column public.tools.parameter_schema is 'JSON Schema of toolParameters.';
 comment on column public.tools.prompt is 'What an image model is told, before the parameters. Anyone can read it.';
 comment on column public.tools.icon is 'An emoji.';
-comment on column public.tools.is_enabled is 'The switch: a disabled tool is listed, and refuses to run (TOOL_DISABLED).';
+comment on column public.tools.is_enabled is
+    'The switch: a disabled tool is listed, and refuses to run (TOOL_DISABLED).';
 comment on column public.tools.sort_order is 'Place in the list.';
 
 create table public.hairstyles (

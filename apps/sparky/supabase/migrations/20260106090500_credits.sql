@@ -51,7 +51,8 @@ begin
 end
 $$;
 comment on function private.add_credits_to_balance() is
-    'After insert into credit_log: the only writer of users.credits. The row lock it takes orders concurrent changes. Tells the '
+    'After insert into credit_log: the only writer of users.credits. The row lock it takes orders concurrent changes. '
+    'Tells the '
     'user when few are left.';
 
 create trigger credit_log_add_to_balance

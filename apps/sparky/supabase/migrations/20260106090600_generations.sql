@@ -15,7 +15,8 @@ grant select, insert, update, delete on cache.kv_store to service_role;
 
 alter table cache.kv_store add column user_id uuid references public.users (id) on delete cascade;
 comment on column cache.kv_store.user_id is
-    'Whose result it is, under the SHA-256 of user, tool, picture and parameters; goes with the account. Null for other values.';
+    'Whose result it is, under the SHA-256 of user, tool, picture and parameters; goes with the account. Null for '
+    'other values.';
 create index kv_store_user_id_idx on cache.kv_store (user_id) where user_id is not null;
 
 create table private.leases (
@@ -30,9 +31,11 @@ create table private.leases (
     updated_at timestamptz not null default now(),
     primary key (user_id, key)
 );
-comment on table private.leases is 'Runs under way, one for each request; a failed one stays until the purge, for whoever asks why.';
+comment on table private.leases is
+    'Runs under way, one for each request; a failed one stays until the purge, for whoever asks why.';
 comment on column private.leases.key is 'As in cache.kv_store.';
-comment on column private.leases.cost is 'Credits that the run costs, fixed when it began and kept free for it until lease_until.';
+comment on column private.leases.cost is
+    'Credits that the run costs, fixed when it began and kept free for it until lease_until.';
 comment on column private.leases.state is 'running or failed.';
 comment on column private.leases.reason is 'Why it failed.';
 comment on column private.leases.lease_until is 'From then on another call may take the run over.';
@@ -62,7 +65,8 @@ comment on column public.generations.parameters is 'toolParameters of the reques
 comment on column public.generations.source_path is 'The original in the bucket user_uploads, in the user''s folder.';
 comment on column public.generations.source_sha256 is 'Of the original''s bytes, in hexadecimal digits.';
 comment on column public.generations.result is 'What the function answered.';
-comment on column public.generations.result_path is 'The picture in the bucket generations, in the user''s folder; null for an analysis.';
+comment on column public.generations.result_path is
+    'The picture in the bucket generations, in the user''s folder; null for an analysis.';
 comment on column public.generations.model is 'What made it.';
 comment on column public.generations.credits is 'What it cost.';
 comment on column public.generations.is_favourite is 'The one column that its owner writes.';
@@ -197,8 +201,10 @@ begin
 end
 $$;
 comment on function public.begin_generation(uuid, text, text, int) is
-    'Service role: {"state": "hit", "value"}, {"state": "running"} while an identical request is worked on, or {"state": "started", '
-    '"cost"}: the caller has the lease, and its cost stays free until it ends. INSUFFICIENT_CREDITS (402), TOOL_NOT_FOUND, '
+    'Service role: {"state": "hit", "value"}, {"state": "running"} while an identical request is worked on, or '
+    '{"state": "started", '
+    '"cost"}: the caller has the lease, and its cost stays free until it ends. INSUFFICIENT_CREDITS (402), '
+    'TOOL_NOT_FOUND, '
     'TOOL_DISABLED. A lease that ran out is taken over.';
 
 create function public.finish_generation(
@@ -259,8 +265,10 @@ begin
 end
 $$;
 comment on function public.finish_generation(uuid, text, text, jsonb, text, text, jsonb, text, text) is
-    'Service role: in one transaction the balance, credit_usage, the gallery, the cache for 24 hours and the end of the lease. '
-    'Answers {"generation_id", "credits_left", "value"}; value, which a hit answers, is p_result with generation_id. NOT_RUNNING '
+    'Service role: in one transaction the balance, credit_usage, the gallery, the cache for 24 hours and the end of '
+    'the lease. '
+    'Answers {"generation_id", "credits_left", "value"}; value, which a hit answers, is p_result with generation_id. '
+    'NOT_RUNNING '
     '(409) or INSUFFICIENT_CREDITS (402): nothing has changed.';
 
 create function public.fail_generation(p_user_id uuid, p_cache_key text, p_reason text)

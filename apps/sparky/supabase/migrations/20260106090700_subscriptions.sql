@@ -17,15 +17,18 @@ create table public.subscriptions (
     constraint subscriptions_period check (current_period_end >= started_at),
     constraint subscriptions_ended check ((status = 'active') = (ended_at is null))
 );
-comment on table public.subscriptions is 'A plan that was paid for, from its first payment to its end; renewals extend it.';
+comment on table public.subscriptions is
+    'A plan that was paid for, from its first payment to its end; renewals extend it.';
 comment on column public.subscriptions.plan_id is 'The plan.';
 comment on column public.subscriptions.status is
     'active; cancelled or expired at the end of what was paid for; replaced by another plan; refunded.';
 comment on column public.subscriptions.started_at is 'The first payment. Months are counted from here, in UTC.';
 comment on column public.subscriptions.current_period_end is 'The end of what is paid for.';
-comment on column public.subscriptions.next_credits_at is 'The beginning of the next paid month; null when all have begun.';
+comment on column public.subscriptions.next_credits_at is
+    'The beginning of the next paid month; null when all have begun.';
 comment on column public.subscriptions.reminded_of is 'The current_period_end that the user was last reminded of.';
-comment on column public.subscriptions.cancel_at_period_end is 'Set by cancel_subscription: it ends without a reminder.';
+comment on column public.subscriptions.cancel_at_period_end is
+    'Set by cancel_subscription: it ends without a reminder.';
 comment on column public.subscriptions.ended_at is 'When it was over.';
 
 create unique index subscriptions_one_active_idx on public.subscriptions (user_id) where status = 'active';
@@ -76,7 +79,8 @@ create table public.credit_purchases (
     constraint credit_purchases_refund_within_price check (refunded_cents between 0 and price_cents),
     constraint credit_purchases_granted_when_paid check (granted_at is null or paid_at is not null)
 );
-comment on table public.credit_purchases is 'An order of a pack or a plan, with the price of that moment, and what became of it.';
+comment on table public.credit_purchases is
+    'An order of a pack or a plan, with the price of that moment, and what became of it.';
 comment on column public.credit_purchases.user_id is 'Who ordered; null once that account is deleted.';
 comment on column public.credit_purchases.kind is 'pack or plan.';
 comment on column public.credit_purchases.pack_id is 'What was ordered.';
@@ -91,7 +95,8 @@ comment on column public.credit_purchases.paymob_order_id is
 comment on column public.credit_purchases.status is 'pending, paid, partly_refunded or refunded.';
 comment on column public.credit_purchases.paid_at is 'When the callback of a successful payment was first applied.';
 comment on column public.credit_purchases.granted_at is
-    'When its credits or its months were granted, once; null with paid_at where all was refunded before, or nobody was left.';
+    'When its credits or its months were granted, once; null with paid_at where all was refunded before, or nobody '
+    'was left.';
 comment on column public.credit_purchases.refunded_cents is 'Paid back, or voided.';
 comment on column public.credit_purchases.credits_taken_back is 'Credits that a refund took from the balance.';
 comment on column public.credit_purchases.credits_missing is 'Credits that it could not take, for they were spent.';
@@ -104,7 +109,8 @@ create index credit_purchases_plan_id_idx on public.credit_purchases (plan_id);
 create index credit_purchases_subscription_id_idx on public.credit_purchases (subscription_id);
 create unique index credit_purchases_month_once_idx on public.credit_purchases (subscription_id, first_month)
 where refunded_cents < price_cents;
-comment on index public.credit_purchases_month_once_idx is 'A month of a subscription is paid for once, and so are its credits.';
+comment on index public.credit_purchases_month_once_idx is
+    'A month of a subscription is paid for once, and so are its credits.';
 
 create trigger credit_purchases_touch_updated_at
 before update on public.credit_purchases
@@ -145,7 +151,8 @@ begin
 end
 $$;
 comment on function private.grant_months(uuid, boolean) is
-    'Grants each paid month that has begun (or all that are paid for) its credits, once. The caller has locked the user''s row.';
+    'Grants each paid month that has begun (or all that are paid for) its credits, once. The caller has locked the '
+    'user''s row.';
 
 create function private.end_subscription(p_subscription_id uuid, p_status text, p_ended_at timestamptz)
 returns void
@@ -210,7 +217,8 @@ begin
 end
 $$;
 comment on function private.advance_subscription(uuid) is
-    'What is due of one subscription: credits of months that have begun, a reminder three days before its end, its end. The '
+    'What is due of one subscription: credits of months that have begun, a reminder three days before its end, its '
+    'end. The '
     'caller has locked the user''s row.';
 
 create function private.advance_subscriptions(p_limit int default 5000)
@@ -310,7 +318,8 @@ begin
 end
 $$;
 comment on function private.extend_subscription(uuid) is
-    'A paid plan: begins a subscription, extends the one of the same plan, or replaces the one of another plan, whose paid '
+    'A paid plan: begins a subscription, extends the one of the same plan, or replaces the one of another plan, whose '
+    'paid '
     'months give their credits at once. The caller has locked the user''s row.';
 
 create function public.cancel_subscription()
@@ -335,7 +344,8 @@ begin
 end
 $$;
 comment on function public.cancel_subscription() is
-    'The caller''s subscription ends with what is paid for; until then nothing changes. NO_SUBSCRIPTION (404). Paying again '
+    'The caller''s subscription ends with what is paid for; until then nothing changes. NO_SUBSCRIPTION (404). Paying '
+    'again '
     'takes it back, and so does resume_subscription.';
 
 create function public.resume_subscription()
@@ -359,7 +369,8 @@ begin
         'cancel_at_period_end', false, 'current_period_end', v_subscription.current_period_end);
 end
 $$;
-comment on function public.resume_subscription() is 'Takes a cancellation back, while the subscription lasts. NO_SUBSCRIPTION (404).';
+comment on function public.resume_subscription() is
+    'Takes a cancellation back, while the subscription lasts. NO_SUBSCRIPTION (404).';
 
 revoke all on function public.cancel_subscription() from public, anon;
 revoke all on function public.resume_subscription() from public, anon;

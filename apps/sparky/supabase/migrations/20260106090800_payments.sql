@@ -25,7 +25,8 @@ create table public.payments (
     updated_at timestamptz not null default now(),
     constraint payments_once unique nulls not distinct (transaction_id, purchase_id, callback_key)
 );
-comment on table public.payments is 'What Paymob told of transactions: each state of each transaction once, with the whole callback.';
+comment on table public.payments is
+    'What Paymob told of transactions: each state of each transaction once, with the whole callback.';
 comment on column public.payments.user_id is 'Whose order it is about.';
 comment on column public.payments.purchase_id is 'The order; null where there is none of that name.';
 comment on column public.payments.merchant_order_id is 'As the callback says.';
@@ -38,10 +39,12 @@ comment on column public.payments.amount_cents is 'As the callback says.';
 comment on column public.payments.currency is 'As the callback says.';
 comment on column public.payments.reversed_cents is 'What this transaction paid back, or had paid back of it in all.';
 comment on column public.payments.outcome is
-    'granted, taken_back, repeated; paid_twice: another payment of a paid order, to be paid back by the operator; pending, declined; '
+    'granted, taken_back, repeated; paid_twice: another payment of a paid order, to be paid back by the operator; '
+    'pending, declined; '
     'amount_mismatch, order_mismatch, unknown_order: not what was ordered; no_user: the account is gone; ignored.';
 comment on column public.payments.callback is 'The whole callback, as it came last. Clients cannot read it.';
-comment on column public.payments.callback_key is 'The signed fields and the kind: a callback that says the same again has the same.';
+comment on column public.payments.callback_key is
+    'The signed fields and the kind: a callback that says the same again has the same.';
 comment on column public.payments.delivery_count is 'How often it came.';
 
 create index payments_purchase_id_idx on public.payments (purchase_id);
@@ -141,7 +144,8 @@ begin
 end
 $$;
 comment on function public.attach_paymob_order(text, bigint) is
-    'Service role: which order at Paymob is ours. Before a user can pay; only its callbacks count then. ORDER_NOT_FOUND (404).';
+    'Service role: which order at Paymob is ours. Before a user can pay; only its callbacks count then. '
+    'ORDER_NOT_FOUND (404).';
 
 create function private.settle_purchase(p_purchase_id uuid)
 returns void
@@ -220,7 +224,8 @@ begin
 end
 $$;
 comment on function private.settle_purchase(uuid) is
-    'Grants what is paid for and takes back what was paid back, as far as the balance goes. The same again changes nothing. The '
+    'Grants what is paid for and takes back what was paid back, as far as the balance goes. The same again changes '
+    'nothing. The '
     'caller has locked the user''s row and the purchase.';
 
 create function public.apply_paymob_callback(p_callback jsonb)
@@ -258,8 +263,8 @@ begin
     v_amount_cents := (v_obj ->> 'amount_cents')::int;
     v_success := v_obj -> 'success' = 'true' and v_obj -> 'pending' = 'false';
     v_is_child := coalesce(v_obj -> 'has_parent_transaction' = 'true', false);
-    -- The signature covers has_parent_transaction, not is_refund and is_void: only a child can be a refund, and no child is a
-    -- payment but a capture.
+    -- The signature covers has_parent_transaction, not is_refund and is_void: only a child can be a refund, and no child
+    -- is a payment but a capture.
     v_kind := case
         when v_is_child and v_obj -> 'is_void' = 'true' then 'void'
         when v_is_child and v_obj -> 'is_refund' = 'true' then 'refund'
@@ -314,8 +319,8 @@ begin
 
     v_key := encode(sha256(convert_to(jsonb_build_array(
         v_kind, v_obj -> 'amount_cents', v_obj -> 'created_at', v_obj -> 'currency', v_obj -> 'error_occured',
-        v_obj -> 'has_parent_transaction', v_obj -> 'id', v_obj -> 'integration_id', v_obj -> 'is_3d_secure', v_obj -> 'is_auth',
-        v_obj -> 'is_capture', v_obj -> 'is_refunded', v_obj -> 'is_standalone_payment', v_obj -> 'is_voided',
+        v_obj -> 'has_parent_transaction', v_obj -> 'id', v_obj -> 'integration_id', v_obj -> 'is_3d_secure',
+        v_obj -> 'is_auth', v_obj -> 'is_capture', v_obj -> 'is_refunded', v_obj -> 'is_standalone_payment', v_obj -> 'is_voided',
         v_obj #> '{order,id}', v_obj -> 'owner', v_obj -> 'pending', v_obj #> '{source_data,pan}',
         v_obj #> '{source_data,sub_type}', v_obj #> '{source_data,type}', v_obj -> 'success')::text, 'UTF8')), 'hex');
     insert into public.payments as p
@@ -369,8 +374,10 @@ begin
 end
 $$;
 comment on function public.apply_paymob_callback(jsonb) is
-    'Service role: one callback whose signature was checked, {"type": "TRANSACTION", "obj": {…}}. Writes it down and grants or takes '
-    'back what follows, exactly once however often and in whatever order callbacks come. Answers {"outcome", "payment_id", '
+    'Service role: one callback whose signature was checked, {"type": "TRANSACTION", "obj": {…}}. Writes it down and '
+    'grants or takes '
+    'back what follows, exactly once however often and in whatever order callbacks come. Answers {"outcome", '
+    '"payment_id", '
     '"purchase_id", "status"}.';
 
 revoke all on function public.create_order(text, text) from public, anon;

@@ -6,9 +6,10 @@ values
     ('generations', 'generations', true, 20971520, array['image/jpeg', 'image/png', 'image/webp'])
 on conflict (id) do nothing;
 
-create policy "users see their own uploads"
+-- A public bucket is read by address without a policy; for generations this one is for lists.
+create policy "users see files in their own folder"
 on storage.objects for select to authenticated
-using (bucket_id = 'user_uploads' and (storage.foldername(name))[1] = (select auth.uid())::text);
+using (bucket_id in ('user_uploads', 'generations') and (storage.foldername(name))[1] = (select auth.uid())::text);
 
 create policy "users upload into their own folder"
 on storage.objects for insert to authenticated
@@ -23,7 +24,4 @@ create policy "users remove their own uploads"
 on storage.objects for delete to authenticated
 using (bucket_id = 'user_uploads' and (storage.foldername(name))[1] = (select auth.uid())::text);
 
--- No policy to write: only the service role does. A public bucket is read by address without a policy; this one is for lists.
-create policy "users list their own generations"
-on storage.objects for select to authenticated
-using (bucket_id = 'generations' and (storage.foldername(name))[1] = (select auth.uid())::text);
+-- Nothing lets a client write into generations: only the service role does.
