@@ -2,18 +2,20 @@
 for nothing, nothing that was paid is lost, and no picture stays that no gallery shows."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
+from basalt.postgres import load_access
 from tests.fakes.small_server import Reply
 from tests.server import Server
 
@@ -292,14 +294,16 @@ def test_a_run_that_was_taken_over_is_charged_once(
 
 @contextmanager
 def held_at_the_end(
-    sitter: Sitter, crowd: ThreadPoolExecutor, path: str
+    sitter: Sitter, gemini: Gemini, crowd: ThreadPoolExecutor, path: str
 ) -> Iterator[tuple[Future[Any], int]]:
     """A run whose result is uploaded and whose transaction waits for the user's row; its answer to come, and the
     database session."""
     with psycopg.connect(sitter.server.database_url) as holder, owner(sitter.server) as admin:
-        gate = crowd.submit(sitter.ask, "enhance", path)
-        wait_for(sitter.running)
+        gemini.gate.clear()
+        asked = crowd.submit(sitter.ask, "enhance", path)
+        gemini.wait_for_calls(1)
         holder.execute("select from public.users where id = %s for update", [sitter.id])
+        gemini.gate.set()
         session = wait_for(
             lambda: admin.execute(
                 """
@@ -308,7 +312,7 @@ def held_at_the_end(
                 """
             ).fetchone()
         )
-        yield gate, session["pid"]
+        yield asked, session["pid"]
         holder.rollback()
 
 
@@ -316,14 +320,11 @@ def test_a_connection_that_is_lost_in_the_transaction_undoes_the_run(
     sitter: Sitter, gemini: Gemini, crowd: ThreadPoolExecutor
 ) -> None:
     path = sitter.upload()
-    gemini.gate.clear()
-    opened = crowd.submit(lambda: (gemini.wait_for_calls(1), time.sleep(0), gemini.gate.set()))
-    with held_at_the_end(sitter, crowd, path) as (asked, session):
+    with held_at_the_end(sitter, gemini, crowd, path) as (asked, session):
         assert len(sitter.files()) == 1
         with owner(sitter.server) as admin:
             admin.execute("select pg_terminate_backend(%s)", [session])
         assert asked.result().status_code == 500
-    opened.result()
     assert_nothing_happened(sitter)
     sitter.make("enhance", path)
     assert_made_once(sitter)
@@ -344,7 +345,8 @@ for each row execute function public.wait_after_commit();
 @pytest.fixture
 def commits_that_wait(sparky: Server) -> Iterator[None]:
     """A commit of a generation is written and then waits for a standby that does not exist."""
-    with owner(sparky) as admin:
+    access = load_access(sparky.project_dir / ".basalt")
+    with psycopg.connect(access.conninfo("supabase_admin"), row_factory=dict_row, autocommit=True) as admin:
         admin.execute("alter system set synchronous_commit = 'local'")
         admin.execute("alter system set synchronous_standby_names = 'nobody'")
         admin.execute("select pg_reload_conf()")
@@ -384,12 +386,9 @@ def test_what_a_killed_process_leaves_behind_is_taken_over_and_swept(
     sitter: Sitter, gemini: Gemini, crowd: ThreadPoolExecutor
 ) -> None:
     path = sitter.upload()
-    gemini.gate.clear()
-    opened = crowd.submit(lambda: (gemini.wait_for_calls(1), gemini.gate.set()))
-    with held_at_the_end(sitter, crowd, path) as (asked, session):
-        opened.result()
+    with held_at_the_end(sitter, gemini, crowd, path) as (asked, _):
         (orphan,) = sitter.files()
-        os.kill(client_of(sitter.server, session), signal.SIGKILL)
+        os.kill(process_of(sitter.server, "process-image"), signal.SIGKILL)
         assert code_of(asked.result()) == (502, "FUNCTION_CRASHED")
     assert (sitter.credits(), sitter.gallery(), sitter.running()) == (START_CREDITS, [], 1)
     again = crowd.submit(sitter.make, "enhance", path)  # waits until the lease has run out
@@ -402,22 +401,7 @@ def test_what_a_killed_process_leaves_behind_is_taken_over_and_swept(
     assert_made_once(sitter)
 
 
-def client_of(server: Server, session: int) -> int:
-    """The process at the other end of a database session: the one that has the other half of its socket."""
-    with owner(server) as admin:
-        row = admin.execute("select client_port from pg_stat_activity where pid = %s", [session]).fetchone()
-    assert row is not None
-    return process_with_port(row["client_port"])
-
-
-def process_with_port(port: int) -> int:
-    wanted = f"{port:04X}"
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    inodes = {f"socket:[{line[9]}]" for line in lines if line[1].endswith(f":{wanted}")}
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            if os.readlink(link) in inodes:
-                return int(link.parts[2])
-        except OSError:
-            continue
-    raise AssertionError(f"nobody has the port {port}")
+def process_of(server: Server, function: str) -> int:
+    """The function's newest process, by its log."""
+    log = (server.project_dir / ".basalt" / "logs" / "functions" / f"{function}.jsonl").read_text()
+    return int(re.findall(r"process (\d+) started in", log)[-1])

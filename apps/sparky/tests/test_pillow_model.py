@@ -1,6 +1,8 @@
 """The local preview by its pixels: what each tool changes, what it leaves alone, and what is let in at all."""
 
+import asyncio
 import struct
+import time
 import zlib
 from contextlib import suppress
 from io import BytesIO
@@ -17,11 +19,13 @@ from .pictures import FACE_AT, HAIR_AT, SHIRT_AT, SKIN, WALL_AT, a_portrait, to_
 
 # isort: split
 from _shared.analysis import analyse_picture, to_lab
-from _shared.image_input import decode_picture, encode_for_model, encode_picture
+from _shared.image_input import Picture, decode_picture, encode_for_model, encode_picture
+from _shared.models import LocalPreview, Task
 from _shared.pillow_model import PRESETS, edit_picture
 from _shared.regions import find_face_skin, find_skin, find_subject
 
 pytestmark = pytest.mark.req("S6")
+ENHANCE, UPSCALE = Task("enhance", "", {"strength": 1}), Task("upscale", "", {"factor": 2})
 COLORS = [
     {"id": "black", "hex": "#1c1a19"}, {"id": "copper", "hex": "#b3592b"}, {"id": "honey", "hex": "#c69455"},
     {"id": "violet", "hex": "#6b3fa0"}, {"id": "teal", "hex": "#1f8a8c"},
@@ -428,3 +432,28 @@ def test_a_broken_picture_is_read_or_refused_and_nothing_else(
         broken[place % len(broken)] = value
     with suppress(FunctionError):
         assert decode_picture(bytes(broken)).image.mode in ("RGB", "RGBA")
+
+
+def test_the_event_loop_goes_on_while_a_picture_is_worked_on() -> None:
+    large = a_portrait((1500, 2000))
+
+    async def beat_until(done: asyncio.Event) -> float:
+        longest, last = 0.0, time.perf_counter()
+        while not done.is_set():
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+        return longest
+
+    async def work() -> tuple[float, float]:
+        done, started = asyncio.Event(), time.perf_counter()
+        heart = asyncio.create_task(beat_until(done))
+        await asyncio.gather(
+            *(LocalPreview().edit(task, Picture(large, is_lossless=False)) for task in (ENHANCE, UPSCALE))
+        )
+        took_s = time.perf_counter() - started
+        done.set()
+        return took_s, await heart
+
+    took_s, longest_pause_s = asyncio.run(work())
+    assert longest_pause_s < took_s / 3
