@@ -254,6 +254,18 @@ def test_a_payment_for_a_deleted_account_is_kept_for_the_operator(app: App) -> N
     assert (row["status"], row["granted_at"]) == ("paid", None)
 
 
+@pytest.mark.req("S7")
+def test_a_repetition_with_other_unsigned_fields_changes_no_books(app: App) -> None:
+    order = app.an_order(app.a_user())
+    callback = a_payment(order)
+    apply(app, callback)
+    dressed = copy.deepcopy(callback)
+    dressed["obj"]["data"] = {"message": "x" * 1000}
+    assert apply(app, dressed) == "repeated"
+    (payment,) = app.rows("select callback from public.payments where purchase_id = %s", order["purchase_id"])
+    assert payment["callback"] == callback
+
+
 # Money that goes back
 
 

@@ -41,7 +41,7 @@ comment on column public.payments.reversed_cents is 'What this transaction paid 
 comment on column public.payments.outcome is
     'granted, taken_back, repeated; pending, declined; paid_twice: another payment of a paid order, to be paid back by the '
     'operator; amount_mismatch, order_mismatch, unknown_order: not what was ordered; no_user: the account is gone; ignored.';
-comment on column public.payments.callback is 'The whole callback, as it came last. Clients cannot read it.';
+comment on column public.payments.callback is 'The whole callback, as it came first, or with the last part of a refund. Clients cannot read it.';
 comment on column public.payments.callback_key is
     'The signed fields and the kind: a callback that says the same again has the same.';
 comment on column public.payments.delivery_count is 'How often it came.';
@@ -332,7 +332,8 @@ begin
     on conflict on constraint payments_once do update
     set delivery_count = p.delivery_count + 1,
         reversed_cents = greatest(p.reversed_cents, excluded.reversed_cents),
-        callback = excluded.callback,
+        -- Buyers see signatures of their payments and could send other unsigned fields along: they change no books.
+        callback = case when excluded.reversed_cents > p.reversed_cents then excluded.callback else p.callback end,
         outcome = case excluded.outcome when 'repeated' then p.outcome else excluded.outcome end
     returning p.id into v_payment_id;
 
