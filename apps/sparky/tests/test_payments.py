@@ -208,6 +208,34 @@ def test_a_second_payment_of_one_order_grants_nothing_and_is_marked(app: App) ->
 
 
 @pytest.mark.req("S7")
+@pytest.mark.parametrize("which", [0, 1])
+def test_of_two_payments_of_one_order_one_can_go_back(app: App, which: int) -> None:
+    user = app.a_user()
+    order = app.an_order(user)
+    payments = [a_payment(order), a_payment(order)]
+    for callback in payments:
+        apply(app, callback)
+    for callback in (a_refund(payments[which], SMALL_CENTS), refunded(payments[which], SMALL_CENTS)):
+        apply(app, callback)
+        assert app.balance(user) == START_CREDITS + SMALL
+    assert purchase(app, order)["status"] == "paid"
+    apply(app, a_refund(payments[1 - which], SMALL_CENTS))
+    assert app.balance(user) == START_CREDITS
+    assert purchase(app, order)["status"] == "refunded"
+
+
+@pytest.mark.req("S7")
+def test_a_refund_of_a_second_payment_may_come_before_both(app: App) -> None:
+    user = app.a_user()
+    order = app.an_order(user)
+    first, second = a_payment(order), a_payment(order)
+    for callback in (a_refund(second, SMALL_CENTS), first, second, first, second):
+        apply(app, callback)
+    assert app.balance(user) == START_CREDITS + SMALL
+    assert purchase(app, order)["status"] == "paid"
+
+
+@pytest.mark.req("S7")
 def test_a_captured_authorisation_is_a_payment(app: App) -> None:
     user = app.a_user()
     order = app.an_order(user)
@@ -224,6 +252,18 @@ def test_a_payment_for_a_deleted_account_is_kept_for_the_operator(app: App) -> N
     assert apply(app, a_payment(order)) == "no_user"
     row = purchase(app, order)
     assert (row["status"], row["granted_at"]) == ("paid", None)
+
+
+@pytest.mark.req("S7")
+def test_a_repetition_with_other_unsigned_fields_changes_no_books(app: App) -> None:
+    order = app.an_order(app.a_user())
+    callback = a_payment(order)
+    apply(app, callback)
+    dressed = copy.deepcopy(callback)
+    dressed["obj"]["data"] = {"message": "x" * 1000}
+    assert apply(app, dressed) == "repeated"
+    (payment,) = app.rows("select callback from public.payments where purchase_id = %s", order["purchase_id"])
+    assert payment["callback"] == callback
 
 
 # Money that goes back

@@ -27,7 +27,8 @@ def create_payment(client: Client, **body: Any) -> dict[str, Any]:
 
 
 def credits_of(client: Client) -> int:
-    return int(client.table("users").select("credits").single().execute().data["credits"])
+    profile: Any = client.table("users").select("credits").single().execute().data
+    return int(profile["credits"])
 
 
 def calling(server: Server, client: Client, body: dict[str, Any]) -> httpx2.Response:
@@ -154,7 +155,8 @@ def test_what_is_no_callback_is_refused_or_ignored(sparky: Server, paymob: Paymo
 
     assert httpx2.get(paymob.callback_url).status_code == 405
     assert post(content=b"{").status_code == 400
-    for body in ([], {}, {"type": "TRANSACTION"}, {"type": "TRANSACTION", "obj": 5}):
+    bodies: list[Any] = [[], {}, {"type": "TRANSACTION"}, {"type": "TRANSACTION", "obj": 5}]
+    for body in bodies:
         assert post(json=body).status_code == 400, body
     assert post(json={"type": "TRANSACTION", "obj": {}}).status_code == 401
     assert post(json={"type": "TOKEN", "obj": {"id": 1}}).json() == {"outcome": "ignored"}

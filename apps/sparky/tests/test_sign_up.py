@@ -37,7 +37,7 @@ def code_from(server: Server, address: str, *, after: int = 0) -> str:
         assert not re.search(r"https?:|href|<a\b|token=", text), text
     codes = {code for text in texts for code in re.findall(r"(?<![\w#-])\d{6}(?![\w-])", text)}
     (code,) = codes
-    return code
+    return str(code)
 
 
 def readable(mail: dict[str, Any]) -> list[str]:

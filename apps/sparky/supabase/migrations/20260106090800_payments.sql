@@ -39,10 +39,9 @@ comment on column public.payments.amount_cents is 'As the callback says.';
 comment on column public.payments.currency is 'As the callback says.';
 comment on column public.payments.reversed_cents is 'What this transaction paid back, or had paid back of it in all.';
 comment on column public.payments.outcome is
-    'granted, taken_back, repeated; paid_twice: another payment of a paid order, to be paid back by the operator; '
-    'pending, declined; '
-    'amount_mismatch, order_mismatch, unknown_order: not what was ordered; no_user: the account is gone; ignored.';
-comment on column public.payments.callback is 'The whole callback, as it came last. Clients cannot read it.';
+    'granted, taken_back, repeated; pending, declined; paid_twice: another payment of a paid order, to be paid back by the '
+    'operator; amount_mismatch, order_mismatch, unknown_order: not what was ordered; no_user: the account is gone; ignored.';
+comment on column public.payments.callback is 'The whole callback, as it came first, or with the last part of a refund. Clients cannot read it.';
 comment on column public.payments.callback_key is
     'The signed fields and the kind: a callback that says the same again has the same.';
 comment on column public.payments.delivery_count is 'How often it came.';
@@ -333,26 +332,36 @@ begin
     on conflict on constraint payments_once do update
     set delivery_count = p.delivery_count + 1,
         reversed_cents = greatest(p.reversed_cents, excluded.reversed_cents),
-        callback = excluded.callback,
+        -- Buyers see signatures of their payments and could send other unsigned fields along: they change no books.
+        callback = case when excluded.reversed_cents > p.reversed_cents then excluded.callback else p.callback end,
         outcome = case excluded.outcome when 'repeated' then p.outcome else excluded.outcome end
     returning p.id into v_payment_id;
 
-    if v_outcome in ('granted', 'taken_back', 'no_user') then
+    if v_outcome in ('granted', 'taken_back', 'paid_twice', 'no_user') then
         update public.credit_purchases as c
         set paid_at = case when v_kind = 'payment' then coalesce(c.paid_at, now()) else c.paid_at end,
-            refunded_cents = least(c.price_cents, greatest(c.refunded_cents, reversed.total))
+            refunded_cents = greatest(
+                case when c.granted_at is null then 0 else c.refunded_cents end,
+                least(
+                    c.price_cents,
+                    case money.paid when 0 then money.back else c.price_cents - (money.paid - money.back) end))
         from (
-            select greatest(
-                coalesce(max(t.cents) filter (where t.is_payment), 0),
-                coalesce(sum(t.cents) filter (where not t.is_payment), 0)) as total
+            -- Paymob tells of a refund twice: by the payment's own state, and by a transaction of its own. Of an order that
+            -- was paid twice one payment may go back, and the purchase stands.
+            select
+                coalesce(sum(t.amount_cents), 0) as paid,
+                greatest(
+                    coalesce(sum(t.reversed_cents) filter (where t.is_payment), 0),
+                    coalesce(sum(t.reversed_cents) filter (where not t.is_payment), 0)) as back
             from (
-                -- Paymob tells of a refund twice: by the payment's own state, and by a transaction of its own.
-                select transaction_id, kind = 'payment' as is_payment, max(reversed_cents) as cents
+                select kind = 'payment' as is_payment, max(reversed_cents) as reversed_cents,
+                    max(amount_cents) filter (
+                        where kind = 'payment' and outcome in ('granted', 'taken_back', 'paid_twice', 'no_user')) as amount_cents
                 from public.payments
                 where purchase_id = v_purchase.id
                 group by transaction_id, kind = 'payment'
             ) as t
-        ) as reversed
+        ) as money
         where c.id = v_purchase.id;
         perform private.settle_purchase(v_purchase.id);
         update public.credit_purchases
