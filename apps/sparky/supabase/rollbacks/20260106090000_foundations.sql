@@ -1,0 +1,2 @@
+-- Undoes 20260106090000_foundations.sql.
+drop schema private cascade;
