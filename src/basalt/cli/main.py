@@ -27,6 +27,7 @@ from basalt.cli.retention import retention
 from basalt.cli.secrets import secrets
 from basalt.cli.signing_keys import signing_keys
 from basalt.cli.storage import storage
+from basalt.cli.testing import run_project_tests
 from basalt.cli.upgrade import upgrade
 from basalt.cli.user import user
 from basalt.cli.worker import worker
@@ -46,6 +47,7 @@ app.command()(init)
 app.command()(keys)
 app.command()(doctor)
 app.command()(lint)
+app.command("test")(run_project_tests)
 app.command()(upgrade)
 app.command()(rest)
 app.command()(worker)

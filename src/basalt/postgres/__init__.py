@@ -92,6 +92,17 @@ if TYPE_CHECKING:
         reach_of,
     )
     from basalt.postgres.backup.wal_stream import SystemIdentity, WalRemovedError, WalStream, WalStreamError
+    from basalt.postgres.extension_statements import ExtensionStatements
+    from basalt.postgres.migration_error import excerpt, line_of
+    from basalt.postgres.rollbacks import (
+        Rollback,
+        RollbackError,
+        apply_rollback,
+        plan_rollbacks,
+        rollback_path,
+    )
+    from basalt.postgres.scripts import HARMLESS_COMMANDS
+    from basalt.postgres.statements import Statement, split_statements
     from basalt.postgres.upgrade import (
         UpgradeError,
         UpgradePlan,
@@ -106,6 +117,7 @@ __all__ = [
     "ARCHIVE_SLOT",
     "BOOTSTRAP_DIR",
     "DROP_SLOT",
+    "HARMLESS_COMMANDS",
     "HOISTED_SETTINGS",
     "POSTGRES_READINGS",
     "RANK",
@@ -123,6 +135,7 @@ __all__ = [
     "DatabaseAccess",
     "DumpError",
     "ExtensionPolicy",
+    "ExtensionStatements",
     "Figure",
     "FigureReader",
     "Finding",
@@ -154,6 +167,8 @@ __all__ = [
     "Relationship",
     "Result",
     "RoleSettings",
+    "Rollback",
+    "RollbackError",
     "Routine",
     "RowKind",
     "SchemaCache",
@@ -161,6 +176,7 @@ __all__ = [
     "Severity",
     "Snapshot",
     "SqlCheck",
+    "Statement",
     "SystemIdentity",
     "Table",
     "TableDigest",
@@ -175,6 +191,7 @@ __all__ = [
     "apply_bootstrap",
     "apply_migrations",
     "apply_module",
+    "apply_rollback",
     "apply_seeds",
     "build_verifier",
     "cancel",
@@ -191,6 +208,7 @@ __all__ = [
     "ensure_home",
     "ensure_vault_secrets",
     "exact_snapshot",
+    "excerpt",
     "extension_policy",
     "feed",
     "find_gap",
@@ -198,6 +216,7 @@ __all__ = [
     "find_program",
     "find_table_makers",
     "forget_archive",
+    "line_of",
     "list_archive",
     "list_migrations",
     "list_objects",
@@ -210,16 +229,19 @@ __all__ = [
     "open_pool",
     "parse_history",
     "parse_lsn",
+    "plan_rollbacks",
     "plan_upgrade",
     "reach_of",
     "read_major",
     "recovered_server",
     "render_lsn",
+    "rollback_path",
     "rotate_vault_key",
     "run_checks",
     "running_server",
     "segment_start",
     "server_user",
+    "split_statements",
     "undo_upgrade",
     "upgrade_cluster",
     "wait_for_socket",
@@ -227,6 +249,17 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ExtensionStatements": "basalt.postgres.extension_statements",
+    "excerpt": "basalt.postgres.migration_error",
+    "line_of": "basalt.postgres.migration_error",
+    "HARMLESS_COMMANDS": "basalt.postgres.scripts",
+    "Statement": "basalt.postgres.statements",
+    "split_statements": "basalt.postgres.statements",
+    "Rollback": "basalt.postgres.rollbacks",
+    "apply_rollback": "basalt.postgres.rollbacks",
+    "RollbackError": "basalt.postgres.rollbacks",
+    "rollback_path": "basalt.postgres.rollbacks",
+    "plan_rollbacks": "basalt.postgres.rollbacks",
     "RANK": "basalt.postgres.advice",
     "SCHEMA_CHECKS": "basalt.postgres.advice",
     "UNUSED_INDEX": "basalt.postgres.advice",
