@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from basalt.config import Settings
-from basalt.project.testing.assertions import copy_for_tests
+from basalt.project.testing.assertions import DATABASE, copy_for_tests
 from basalt.project.testing.finding import TestFile
 from basalt.project.testing.programs import find_node, has_pytest, run_client, run_python
 from basalt.project.testing.results import FileResult, TestReport
@@ -126,5 +126,7 @@ class _Run:
 def _describe_kept(made: Throwaway, has_copy: bool) -> list[str]:
     access = made.access
     urls = [access.url("postgres")]
-    urls += [access.url("postgres", "basalt_sql_tests")] if has_copy else []
-    return [*urls, f"kill -INT $(head -1 {made.cluster.data_dir}/postmaster.pid) && rm -r {made.folder}"]
+    urls += [access.url("postgres", DATABASE)] if has_copy else []
+    home = made.cluster.home
+    folders = str(made.folder) if home.is_relative_to(made.folder.resolve()) else f"{made.folder} {home}"
+    return [*urls, f"kill -INT $(head -1 {made.cluster.data_dir}/postmaster.pid) && rm -r {folders}"]
