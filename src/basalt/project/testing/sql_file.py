@@ -57,7 +57,7 @@ def run_sql_file(access: DatabaseAccess, test: TestFile, *, limit_s: float) -> F
     with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection:
         with _limited(connection, limit_s) as is_over:
             try:
-                _Run(connection, test, lines).run()
+                _Run(connection, test, lines, is_over).run()
             except FileError as error:
                 late = f"did not end within {limit_s:g} seconds; it was at\n"
                 problems.append((late if is_over.is_set() else "") + error.message)
@@ -98,10 +98,13 @@ def _limited(connection: Connection, limit_s: float) -> Iterator[threading.Event
 class _Run:
     """One run of one file. `lines` are what its queries answered."""
 
-    def __init__(self, connection: Connection, test: TestFile, lines: list[str]) -> None:
+    def __init__(
+        self, connection: Connection, test: TestFile, lines: list[str], is_over: threading.Event
+    ) -> None:
         self._connection = connection
         self._test = test
         self._lines = lines
+        self._is_over = is_over
         self._extensions = ExtensionStatements(connection)
         self._is_wrapped = False
         self._includes = 0
@@ -126,6 +129,8 @@ class _Run:
             raise FileError(f"{path.name} cannot be read: {error}") from error
 
     def _step(self, statement: Statement, path: Path, within: str) -> None:
+        if self._is_over.is_set():  # between two statements
+            raise FileError(_place(statement, statement.line, "not run any more", within))
         match statement.kind:
             case "comment":
                 return
