@@ -14,9 +14,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from basalt.cli.database import open_database
 from basalt.cli.dump import dump, restore
 from basalt.cli.options import AsJson, Directory, load_project
+from basalt.config import Settings
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess
-from basalt.project import list_migrations, migrate, new_migration, reset
+from basalt.postgres import DatabaseAccess, MigrationStatus, plan_rollbacks, rollback_path
+from basalt.project import check_migrations, list_migrations, migrate, new_migration, reset, undo
 
 db = typer.Typer(help="Migrations and the project's database.", no_args_is_help=True)
 db.command()(dump)
@@ -43,16 +44,98 @@ def up(directory: Directory = Path()) -> None:
 
 @db.command("list")
 def list_(directory: Directory = Path(), as_json: AsJson = False) -> None:
-    """Show every migration and whether the database has it."""
+    """Show every migration, whether the database has it, and whether it can go down: has a rollback file."""
     settings = load_project(directory)
     with open_database(settings) as access:
         found = list_migrations(access, settings.project_dir)
     if as_json:
-        rows = [{"version": row.version, "name": row.name, "state": row.state} for row in found]
+        rows = [
+            {
+                "version": row.version,
+                "name": row.name,
+                "state": row.state,
+                "has_rollback": can_go_down(settings, row),
+            }
+            for row in found
+        ]
         typer.echo(orjson.dumps(rows).decode())
         return
     for row in found:
-        typer.echo(f"{row.state:8}  {row.version}  {row.name}")
+        typer.echo(
+            f"{row.state:8}  {'down' if can_go_down(settings, row) else '    '}  {row.version}  {row.name}"
+        )
+
+
+def can_go_down(settings: Settings, row: MigrationStatus) -> bool:
+    names = row.name.split(", ")
+    return all(rollback_path(settings.project_dir, row.version, name).is_file() for name in names)
+
+
+@db.command()
+def down(
+    count: Annotated[
+        str, typer.Argument(metavar="[N]", help="How many migrations, the newest first.", show_default="1")
+    ] = "1",
+    directory: Directory = Path(),
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="VERSION", help="All that are newer than this one; 0 is all.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also migrations whose file has changed since they were applied.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Undo the newest migrations by their rollback files, each in one transaction."""
+    number, directory = _read_count(count, directory)
+    settings = load_project(directory)
+    with open_database(settings) as access:
+        planned = plan_rollbacks(
+            access, settings.project_dir, count=number, to_version=to, ignores_changes=force
+        )
+        if not planned:
+            typer.echo("Nothing to undo.")
+            return
+        for rollback in planned:
+            typer.echo(f"{'Would undo' if dry_run else 'To undo:'} {rollback.version}_{rollback.name}")
+            for loss in rollback.losses:
+                typer.echo(f"    {loss}")
+        if dry_run:
+            return
+        if any(rollback.losses for rollback in planned) and not yes:
+            typer.confirm("Rows will be lost by the statements above. Go on?", abort=True)
+        undo(access, settings, planned, on_progress=typer.echo)
+    typer.echo(f"{len(planned)} undone.")
+
+
+def _read_count(count: str, directory: Path) -> tuple[int, Path]:
+    """`db down 2 DIR`, `db down 2`, `db down DIR`: where the first argument is no number, it is the folder."""
+    if count.isdecimal() and int(count) > 0:
+        return int(count), directory
+    if directory != Path():
+        raise typer.BadParameter("give a number from 1", param_hint="N")
+    return 1, Path(count)
+
+
+@db.command()
+def check(directory: Directory = Path()) -> None:
+    """Take an empty throw-away database up, down and up again and compare what the migrations make of it. Exit code
+    1 when it differs."""
+    settings = load_project(directory)
+    result = check_migrations(settings, on_progress=lambda text: typer.echo(f"{text} …", err=True))
+    if result.left_over:
+        typer.echo("Left over after going down:")
+        for line in result.left_over:
+            typer.echo(f"    {line}")
+    if result.difference:
+        typer.echo("Going down and up again made another schema:")
+        for line in result.difference:
+            typer.echo(f"    {line}")
+        raise typer.Exit(1)
+    typer.echo(f"{result.count} migrations go up, down and up again.")
 
 
 @db.command("reset")

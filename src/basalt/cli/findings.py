@@ -22,13 +22,13 @@ def print_findings(findings: "Sequence[Finding]", unseen: Iterable[tuple[str, st
         if finding.check != told:
             told = finding.check
             console.print(
-                f"\n[{COLOURS[finding.severity]}]{finding.severity}[/] [bold]{told}[/]  {_plain(finding.why)}"
+                f"\n[{COLOURS[finding.severity]}]{finding.severity}[/] [bold]{told}[/]  {plain(finding.why)}"
             )
-        console.print(f"  {_plain(finding.subject)} {_plain(finding.what)}.")
+        console.print(f"  {plain(finding.subject)} {plain(finding.what)}.")
         for line in finding.remedy.splitlines():
-            console.print(f"    [dim]→ {_plain(line)}[/]")
+            console.print(f"    [dim]→ {plain(line)}[/]")
     for what, reason in unseen:
-        console.print(f"\n[yellow]not seen[/] {_plain(what)}: {_plain(reason)}")
+        console.print(f"\n[yellow]not seen[/] {plain(what)}: {plain(reason)}")
     console.print(f"\n{_summarise([finding.severity for finding in findings], looked)}")
 
 
@@ -42,10 +42,10 @@ def _summarise(severities: Sequence[str], looked: int) -> str:
     return f"{looked} checks: {told}."
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     r"""Without markup, and without what a terminal obeys: names in a database are anybody's.
 
-    >>> _plain("a[b]" + chr(27) + "c")
+    >>> plain("a[b]" + chr(27) + "c")
     'a\\[b]\\x1bc'
     """
     text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)

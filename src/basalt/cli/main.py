@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 else:
     terminal = LateModule("basalt.start")
 
-# In the order of the help. A command is the function or the Typer of its name in `basalt.cli.MODULE`.
+# In the order of the help. A command is the function or the Typer of its name in `basalt.cli.MODULE`, or MODULE:NAME.
 MODULES: Final = {
     **dict.fromkeys(("start", "status", "stop", "init"), "projects"),
+    "test": "testing:run_project_tests",
     **{
         name: name.replace("-", "_")
         for name in (
@@ -61,11 +62,12 @@ def build_app(names: Iterable[str] = MODULES) -> typer.Typer:
     )
     app.callback()(_root)
     for name in names:
-        command = getattr(import_module(f"basalt.cli.{MODULES[name]}"), name.replace("-", "_"))
+        module, _, attribute = MODULES[name].partition(":")
+        command = getattr(import_module(f"basalt.cli.{module}"), attribute or name.replace("-", "_"))
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command()(command)
+            app.command(name)(command)
     return app
 
 

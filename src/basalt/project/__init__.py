@@ -8,13 +8,28 @@ if TYPE_CHECKING:
     from basalt.postgres import MigrationStatus, list_migrations
     from basalt.project.alerts import AlertRow, AlertWatch, list_alerts, render_rules
     from basalt.project.doctor import Examination, Unseen, check_names, examine
+    from basalt.project.down import MigrationCheck, check_migrations, undo
     from basalt.project.dump import DumpRequest, dump_database, restore_database
     from basalt.project.fresh_start import recreate, reset
-    from basalt.project.lint import LintReport, lint_database, render_mends, throwaway_database
+    from basalt.project.lint import LintReport, lint_database, render_mends
     from basalt.project.migration import apply_modules, migrate
     from basalt.project.privacy import Erasure, Export, erase_user, export_user
     from basalt.project.retention import RetentionJobs, describe_policies, run_policy
     from basalt.project.scaffold import create_project, new_migration
+    from basalt.project.testing import (
+        FileResult,
+        Outcome,
+        TestFile,
+        TestOptions,
+        TestReport,
+        Watch,
+        find_tests,
+        render_json,
+        render_junit,
+        render_tap,
+        run_tests,
+    )
+    from basalt.project.throwaway import throwaway_database
 
 __all__ = [
     "AlertRow",
@@ -23,11 +38,19 @@ __all__ = [
     "Erasure",
     "Examination",
     "Export",
+    "FileResult",
     "LintReport",
+    "MigrationCheck",
     "MigrationStatus",
+    "Outcome",
     "RetentionJobs",
+    "TestFile",
+    "TestOptions",
+    "TestReport",
     "Unseen",
+    "Watch",
     "apply_modules",
+    "check_migrations",
     "check_names",
     "create_project",
     "describe_policies",
@@ -35,21 +58,30 @@ __all__ = [
     "erase_user",
     "examine",
     "export_user",
+    "find_tests",
     "lint_database",
     "list_alerts",
     "list_migrations",
     "migrate",
     "new_migration",
     "recreate",
+    "render_json",
+    "render_junit",
     "render_mends",
     "render_rules",
+    "render_tap",
     "reset",
     "restore_database",
     "run_policy",
+    "run_tests",
     "throwaway_database",
+    "undo",
 ]
 
 _MODULES = {
+    "MigrationCheck": "basalt.project.down",
+    "check_migrations": "basalt.project.down",
+    "undo": "basalt.project.down",
     "MigrationStatus": "basalt.postgres",
     "list_migrations": "basalt.postgres",
     "AlertRow": "basalt.project.alerts",
@@ -70,7 +102,18 @@ _MODULES = {
     "LintReport": "basalt.project.lint",
     "lint_database": "basalt.project.lint",
     "render_mends": "basalt.project.lint",
-    "throwaway_database": "basalt.project.lint",
+    "throwaway_database": "basalt.project.throwaway",
+    "FileResult": "basalt.project.testing",
+    "Outcome": "basalt.project.testing",
+    "TestFile": "basalt.project.testing",
+    "TestOptions": "basalt.project.testing",
+    "TestReport": "basalt.project.testing",
+    "Watch": "basalt.project.testing",
+    "find_tests": "basalt.project.testing",
+    "render_json": "basalt.project.testing",
+    "render_junit": "basalt.project.testing",
+    "render_tap": "basalt.project.testing",
+    "run_tests": "basalt.project.testing",
     "apply_modules": "basalt.project.migration",
     "migrate": "basalt.project.migration",
     "recreate": "basalt.project.fresh_start",

@@ -1,32 +1,21 @@
 """`basalt lint`: what the migrations of a project made that is unsafe or slow, and the SQL that mends it."""
 
-import shutil
-import socket
-import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import psycopg
 
-from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.postgres import (
     RANK,
     SCHEMA_CHECKS,
     UNUSED_INDEX,
-    DatabaseAccess,
     Finding,
-    PrivateCluster,
     Severity,
-    apply_bootstrap,
-    list_wanted_extensions,
     run_checks,
     worst,
 )
-from basalt.project.migration import Tell, migrate
 
 CONNECT_LIMIT_S: Final = 10
 LIST_SCHEMAS: Final = "select nspname from pg_catalog.pg_namespace"
@@ -94,33 +83,3 @@ def render_mends(findings: Sequence[Finding]) -> str:
         parts.append(f"\n-- {finding.severity} {sentence}\n" + ("" if mend in told else f"{mend}\n"))
         told.add(finding.remedy)
     return "".join(parts)
-
-
-@contextmanager
-def throwaway_database(settings: Settings, *, on_progress: Tell | None = None) -> Iterator[DatabaseAccess]:
-    """A private cluster of its own with the project's migrations in it, without seeds and buckets; nothing of it stays.
-    Raises MigrationError, ClusterError."""
-    folder = Path(tempfile.mkdtemp(prefix="basalt-throwaway-"))
-    folder.chmod(0o711)  # PostgreSQL's own user passes through
-    state_dir = folder / "state"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    wanted = list_wanted_extensions(settings.supabase_dir)
-    cluster = PrivateCluster(state_dir, port=port, fsync=False, wanted_extensions=wanted)
-    place = replace(
-        settings,
-        state_dir=state_dir,
-        db=replace(settings.db, url=None, port=port, seed=replace(settings.db.seed, enabled=False)),
-        storage=replace(settings.storage, buckets={}),
-    )
-    try:
-        access = cluster.ensure()
-        apply_bootstrap(access)
-        migrate(access, place, on_progress=on_progress)
-        yield access
-    finally:
-        cluster.stop()
-        home = cluster.home
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(home, ignore_errors=True)

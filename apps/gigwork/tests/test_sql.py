@@ -1,0 +1,19 @@
+"""The app's SQL tests, which `basalt test apps/gigwork` runs on a throw-away database, on a copy of this session's."""
+
+import pytest
+
+from basalt.postgres import DatabaseAccess
+from basalt.project.testing import find_tests, install_assertions, run_sql_file
+
+from .conftest import APP
+
+TESTS = [test for test in find_tests(APP) if test.kind == "sql"]
+
+
+@pytest.mark.req("G1", "G4", "G5", "G8", "P27")
+@pytest.mark.parametrize("test", TESTS, ids=[test.path.stem for test in TESTS])
+def test_a_file_of_sql_passes(access: DatabaseAccess, test: object) -> None:
+    install_assertions(access)
+    result = run_sql_file(access, test, limit_s=30)  # type: ignore[arg-type]
+    assert result.cases
+    assert result.has_passed, result
