@@ -23,8 +23,9 @@ set plan_cache_mode = force_custom_plan
 as $$
 declare
     v_wanted constant bigint := p_limit::bigint + p_offset;
-    v_reach_m double precision := p_reach_m;
     v_found bigint;
+    v_ids uuid[];
+    v_away_m double precision[];
     v_farthest_m double precision;
 begin
     if p_here is null then
@@ -39,31 +40,40 @@ begin
         limit p_limit offset p_offset;
         return;
     end if;
-    -- The index orders by distance on a sphere, up to 0.7 % off. So it gives as many gigs as are wanted; the farthest of
-    -- them bounds where the nearest on the spheroid can be, and only those are measured and sorted.
-    select count(*), max(extensions.st_distance(nearest.location, p_here)) into v_found, v_farthest_m
+    -- The index orders by distance on a sphere, up to 0.7 % off: it gives as many gigs as are wanted out of the box around
+    -- the circle. (st_dwithin in this place is thought so dear that the planner sorts all of the box instead: 340 ms for 0.4.)
+    select count(*), array_agg(nearest.id), array_agg(nearest.away_m), max(nearest.away_m)
+    into v_found, v_ids, v_away_m, v_farthest_m
     from (
-        select g.location
+        select g.id, extensions.st_distance(g.location, p_here) as away_m
         from public.gigs as g
         where g.status = 'open'
             and g.published_at is not null
             and (p_category is null or g.category = p_category)
             and g.hourly_rate >= p_min_rate
-            and extensions.st_dwithin(g.location, p_here, p_reach_m)
+            and g.location operator(extensions.&&) extensions._st_expand(p_here, p_reach_m)
         order by g.location operator(extensions.<->) p_here
         limit v_wanted
     ) as nearest;
-    if v_found = v_wanted then
-        v_reach_m := least(p_reach_m, v_farthest_m + 0.001);
+    if v_found < v_wanted then  -- that were all
+        return query
+        select nearest.id
+        from unnest(v_ids, v_away_m) as nearest (id, away_m)
+        where nearest.away_m <= p_reach_m
+        order by nearest.away_m, nearest.id
+        limit p_limit offset p_offset;
+        return;
     end if;
+    -- Within the farthest of them are the nearest on the spheroid: these are measured and sorted. The blank keeps the index of
+    -- categories out: the circle is small, and a bitmap of a whole category took 13 of 15 ms.
     return query
     select g.id
     from public.gigs as g
     where g.status = 'open'
         and g.published_at is not null
-        and (p_category is null or g.category = p_category)
+        and (p_category is null or g.category || '' = p_category)
         and g.hourly_rate >= p_min_rate
-        and extensions.st_dwithin(g.location, p_here, v_reach_m)
+        and extensions.st_dwithin(g.location, p_here, least(p_reach_m, v_farthest_m + 0.001))
     order by extensions.st_distance(g.location, p_here), g.id
     limit p_limit offset p_offset;
 end

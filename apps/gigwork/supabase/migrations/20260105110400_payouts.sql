@@ -104,13 +104,13 @@ security definer
 set search_path = ''
 as $$
 declare
-    v_batch_id constant uuid := case when tg_table_name = 'payouts' then to_jsonb(new) ->> 'batch_id' else new.id::text end;
+    v_batch_id constant uuid := coalesce(to_jsonb(new) ->> 'batch_id', to_jsonb(new) ->> 'id')::uuid;
 begin
     if not exists (
         select from public.payout_batches as b
         where b.id = v_batch_id
             and (b.timesheet_count, b.total_amount)
-                = (select (count(*)::int, coalesce(sum(p.amount), 0)) from public.payouts as p where p.batch_id = b.id)
+                = (select count(*)::int, coalesce(sum(p.amount), 0) from public.payouts as p where p.batch_id = b.id)
     ) then
         raise exception 'the payouts of batch % are not its total', v_batch_id
             using errcode = 'integrity_constraint_violation';
