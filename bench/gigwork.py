@@ -1,7 +1,7 @@
 """The gig-work app under load: `python -m bench.gigwork [--gigs 200000] [--searches 1000] [--workers 1000]`.
 
-Search by distance through REST is set against the bare SQL, on one connection each, in turn, in the same run: the statement of
-the app's specification (`st_dwithin`, ordered by `st_distance`), and search_gigs called by SQL. Then a thousand workers
+Search by distance through REST is set against the bare SQL, on one connection each, in turn, in the same run: the
+statement of the app's specification (`st_dwithin`, ordered by `st_distance`), and search_gigs called by SQL. Then a thousand workers
 clock in through the functions within a minute, and out again, with no point lost or doubled.
 """
 
@@ -11,19 +11,25 @@ import http.client
 import json
 import random
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, LiteralString
 from urllib.parse import urlencode
 
 import psycopg
-
 from apps.gigwork.tests.crowd import Day, work_a_day
+
 from basalt.postgres import DatabaseAccess, load_access
 from bench.load import percentile
 from bench.server import Server, serving_bench_project
 
 APP = Path(__file__).parent.parent / "apps" / "gigwork"
-VARIABLES = {"SUPABASE_DB_SEED_ENABLED": "false", "BASALT_RATE_LIMIT_ENABLED": "false", "BASALT_WORKER_MODE": "off"}
+VARIABLES = {
+    "SUPABASE_DB_SEED_ENABLED": "false",
+    "BASALT_RATE_LIMIT_ENABLED": "false",
+    "BASALT_WORKER_MODE": "off",
+}
 GOAL_RATIO = 0.4
 GOAL_CLOCK_IN_S = 60
 PAGE = 20
@@ -38,7 +44,8 @@ select
     case when n %% 3 = 0 then 'Singapore' else 'Kuala Lumpur' end,
     extensions.st_setsrid(extensions.st_makepoint(
         case when n %% 3 = 0 then 103.82 else 101.69 end + 0.25 * sqrt(away) * cos(2 * pi() * turn),
-        case when n %% 3 = 0 then 1.35 else 3.14 end + 0.25 * sqrt(away) * sin(2 * pi() * turn)), 4326)::extensions.geography,
+        case when n %% 3 = 0 then 1.35 else 3.14 end + 0.25 * sqrt(away) * sin(2 * pi() * turn)),
+        4326)::extensions.geography,
     round((9 + 9 * pay)::numeric, 1), current_date + (n %% 30), current_date + (n %% 30), 1 + n %% 9,
     case when n %% 10 = 0 then 'closed' else 'open' end, now() - n * interval '1 second'
 from (
@@ -60,8 +67,8 @@ limit %(p_limit)s
 """
 ROUTINE: LiteralString = """
 select * from public.search_gigs(
-    p_category => %(p_category)s, p_max_distance_km => %(p_max_distance_km)s::int, p_user_lat => %(p_user_lat)s::numeric,
-    p_user_lng => %(p_user_lng)s::numeric, p_min_rate => %(p_min_rate)s, p_limit => %(p_limit)s::int)
+    p_category => %(p_category)s, p_max_distance_km => %(p_max_distance_km)s::int,
+    p_user_lat => %(p_user_lat)s::numeric, p_user_lng => %(p_user_lng)s::numeric, p_min_rate => %(p_min_rate)s, p_limit => %(p_limit)s::int)
 """
 
 
@@ -93,19 +100,15 @@ def report_search(server: Server, access: DatabaseAccess, gigs: int, searches: i
         for begin in range(-2 * BLOCK, searches, BLOCK):  # the first two blocks warm up
             block = queries[max(begin, 0) : max(begin, 0) + BLOCK]
             for query in block:
-                answered = timed(times["REST"], lambda: search_rest(connection, server, query), begin)
-                routine = timed(
-                    times["search_gigs by SQL"], lambda: owner.execute(ROUTINE, query).fetchall(), begin
-                )
+                answered = timed(times["REST"], partial(search_rest, connection, server, query), begin)
+                routine = timed(times["search_gigs by SQL"], partial(fetch, owner, ROUTINE, query), begin)
                 bare = timed(
-                    times["the specification's SQL"],
-                    lambda: owner.execute(SPECIFICATION, query).fetchall(),
-                    begin,
+                    times["the specification's SQL"], partial(fetch, owner, SPECIFICATION, query), begin
                 )
-                if not ([row["id"] for row in answered] == [str(row[0]) for row in routine]) or len(
-                    bare
-                ) != len(answered):
-                    raise RuntimeError(f"the answers to {query} differ")
+                if [row["id"] for row in answered] != [str(row[0]) for row in routine]:
+                    raise RuntimeError(f"REST and SQL answer {query} differently")
+                if len(bare) != len(answered):
+                    raise RuntimeError(f"{len(answered)} gigs instead of {len(bare)} for {query}")
     lines = [
         f"Search by distance on {gigs:,} gigs, {searches:,} searches of {PAGE}, one connection each, in turn:",
         "",
@@ -120,7 +123,11 @@ def report_search(server: Server, access: DatabaseAccess, gigs: int, searches: i
     return "\n".join(lines)
 
 
-def timed(times: list[float], work: Any, block: int) -> Any:
+def fetch(owner: psycopg.Connection[Any], statement: LiteralString, query: dict[str, Any]) -> list[Any]:
+    return owner.execute(statement, query).fetchall()
+
+
+def timed(times: list[float], work: Callable[[], Any], block: int) -> Any:
     started = time.perf_counter()
     result = work()
     if block >= 0:

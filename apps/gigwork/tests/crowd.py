@@ -1,5 +1,5 @@
-"""A thousand workers clock in within a minute and out again, through the functions, some of them twice: what came back, and what
-the database says of every point. For the test and for `bench/gigwork.py`."""
+"""A thousand workers clock in within a minute and out again, through the functions, some of them twice: what came back,
+and what the database says of every point. For the test and for `bench/gigwork.py`."""
 
 import asyncio
 import base64
@@ -41,8 +41,13 @@ APPLY = """
 insert into public.gig_applications (user_id, gig_id)
 select pair.user_id, pair.gig_id from unnest(%(users)s::uuid[], %(gigs)s::uuid[]) as pair (user_id, gig_id)
 """
-ACCEPT = "update public.gig_applications set status = 'accepted', decided_at = now() where user_id = any(%(users)s::uuid[])"
-# What each of them must have: 10 for the application, 50 for the shift, the bonus of what was unlocked; and every row once.
+ACCEPT = """
+update public.gig_applications set status = 'accepted', decided_at = now() where user_id = any(%(users)s::uuid[])
+"""
+SHEETS = """
+select user_id::text as worker, id::text as sheet from public.timesheets where user_id = any(%(users)s::uuid[])
+"""
+# What each must have: 10 for the application, 50 for the shift, the bonus of what was unlocked; and every row once.
 WRONG = """
 select u.id
 from public.users as u
@@ -89,11 +94,14 @@ async def work_a_day(
                 client, "clock-in", {worker: {"gigId": gig, **here} for worker, gig in places.items()}, tokens
             )
             sheets = owner.execute(
-                "select user_id::text as worker, id::text as sheet from public.timesheets where user_id = any(%s::uuid[])",
-                [list(places)],
+                SHEETS,
+                {"users": list(places)},
             ).fetchall()
             left = await send_all(
-                client, "clock-out", {row["worker"]: {"timesheetId": row["sheet"], **here} for row in sheets}, tokens
+                client,
+                "clock-out",
+                {row["worker"]: {"timesheetId": row["sheet"], **here} for row in sheets},
+                tokens,
             )
         wrong = owner.execute(WRONG, {"users": list(places)}).fetchall()
     return Day(came, left, len(wrong))
@@ -147,9 +155,7 @@ def sign_token(secret: str, user_id: str) -> str:
     """An access token as Auth would give it."""
     claims = {"aud": "authenticated", "exp": int(time.time()) + 3600, "role": "authenticated", "sub": user_id}
     parts = [_encode({"alg": "HS256", "typ": "JWT"}), _encode(claims)]
-    return ".".join(
-        [*parts, _base64(hmac.digest(secret.encode(), ".".join(parts).encode(), hashlib.sha256))]
-    )
+    return ".".join([*parts, _base64(hmac.digest(secret.encode(), ".".join(parts).encode(), hashlib.sha256))])
 
 
 def _encode(value: object) -> str:

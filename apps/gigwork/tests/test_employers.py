@@ -1,4 +1,4 @@
-"""The employer's desk: the life of a gig, of a timesheet and of a payout, and what an employer cannot do to a worker."""
+"""The employer's desk: the life of a gig, a timesheet and a payout, and what an employer cannot do to a worker."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -100,7 +100,10 @@ def test_a_cancelled_gig_tells_everybody_and_counts_for_nobody(app: App, refused
     app.call(employer, "cancel_gig", p_gig_id=gig, p_reason="Rain")
     with app.acting_as(accepted) as connection:
         seen = connection.execute(
-            "select a.status, g.cancelled_reason from public.gig_applications as a join public.gigs as g on g.id = a.gig_id"
+            """
+            select a.status, g.cancelled_reason
+            from public.gig_applications as a join public.gigs as g on g.id = a.gig_id
+            """
         ).fetchall()
     assert seen == [{"status": "cancelled", "cancelled_reason": "Rain"}]
     assert app.one("select filled_count from public.gigs where id = %s", gig) == 0
@@ -160,7 +163,9 @@ def test_a_timesheet_is_submitted_disputed_corrected_approved_and_settled(app: A
     approved = app.call(employer, "approve_timesheet", **by_id)
     assert app.call(employer, "approve_timesheet", **by_id) == approved
     assert approved["status"] == "approved"
-    refused("ALREADY_APPROVED", app.call, employer, "correct_timesheet", **by_id, p_reason="x", p_clock_out=ended)
+    refused(
+        "ALREADY_APPROVED", app.call, employer, "correct_timesheet", **by_id, p_reason="x", p_clock_out=ended
+    )
     refused("ALREADY_APPROVED", app.call, worker, "dispute_timesheet", **by_id, p_reason="x")
     with app.acting_as(worker) as connection:
         history = connection.execute(
@@ -200,7 +205,15 @@ def test_a_correction_has_possible_times(app: App, refused: Refused) -> None:
         {"p_clock_in": now - timedelta(hours=30), "p_clock_out": now - timedelta(hours=2)},
         {"p_clock_out": now + timedelta(hours=1)},
     ):
-        refused("VALIDATION_ERROR", app.call, employer, "correct_timesheet", p_timesheet_id=sheet, p_reason="x", **times)
+        refused(
+            "VALIDATION_ERROR",
+            app.call,
+            employer,
+            "correct_timesheet",
+            p_timesheet_id=sheet,
+            p_reason="x",
+            **times,
+        )
 
 
 @pytest.mark.req("G6")
@@ -223,8 +236,17 @@ def test_a_forgotten_clock_out_ends_with_the_shift(
     app.admin.execute("update public.timesheets set clock_in = %s where id = %s", [came, sheet])
     close = "select private.close_forgotten_shifts(%s::timestamptz)"
     scheduled_end = came[:10] + " 18:00+08" if shift[1] == "18:00" else "2026-03-03 06:00+08"
-    assert app.one(close.replace("%s::timestamptz", f"'{scheduled_end}'::timestamptz + interval '3 hours 59 minutes'")) == 0
-    assert app.one(close.replace("%s::timestamptz", f"'{scheduled_end}'::timestamptz + interval '4 hours'")) == 1
+    assert (
+        app.one(
+            close.replace(
+                "%s::timestamptz", f"'{scheduled_end}'::timestamptz + interval '3 hours 59 minutes'"
+            )
+        )
+        == 0
+    )
+    assert (
+        app.one(close.replace("%s::timestamptz", f"'{scheduled_end}'::timestamptz + interval '4 hours'")) == 1
+    )
     assert app.one("select clock_out = %s from public.timesheets where id = %s", ended, sheet) is True
     refused("ALREADY_CLOCKED_OUT", app.call, worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
     assert app.balance(worker) == 10, "it earns points when the employer approves it"
@@ -290,7 +312,12 @@ def test_approved_timesheets_are_paid_once_in_a_batch_of_their_employer(app: App
     amounts = [app.one("select amount from public.payouts where timesheet_id = %s", sheet) for sheet in paid]
     assert all(isinstance(amount, Decimal) for amount in amounts)
     assert Decimal(str(batch["total_amount"])) == sum(amounts)
-    assert [status_of(app, sheet) for sheet in (*paid, waiting, foreign)] == ["paid", "paid", "submitted", "approved"]
+    assert [status_of(app, sheet) for sheet in (*paid, waiting, foreign)] == [
+        "paid",
+        "paid",
+        "submitted",
+        "approved",
+    ]
     assert app.call(employer, "create_payout_batch", **PERIOD) == []
 
 
@@ -303,7 +330,10 @@ def test_payout_batches_at_once_pay_each_timesheet_once(app: App) -> None:
     with ThreadPoolExecutor(8) as crowd:
         answers = list(crowd.map(lambda _: app.call(employer, "create_payout_batch", **PERIOD), range(8)))
     batches = [batch for answer in answers for batch in answer]
-    assert sorted((batch["currency"], batch["timesheet_count"]) for batch in batches) == [("MYR", 3), ("SGD", 3)]
+    assert sorted((batch["currency"], batch["timesheet_count"]) for batch in batches) == [
+        ("MYR", 3),
+        ("SGD", 3),
+    ]
     assert app.one("select count(*) from public.payouts") == 6
     assert app.one("select sum(amount) from public.payouts") == app.one(
         "select sum(total_amount) from public.timesheets where status = 'paid'"
@@ -316,7 +346,9 @@ def test_no_timesheet_is_paid_past_the_ledger(app: App) -> None:
     _, sheet = a_shift(app, employer)
     app.call(employer, "approve_timesheet", p_timesheet_id=sheet)
     with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
-        app.admin.execute("update public.timesheets set status = 'paid', paid_at = now() where id = %s", [sheet])
+        app.admin.execute(
+            "update public.timesheets set status = 'paid', paid_at = now() where id = %s", [sheet]
+        )
 
 
 @pytest.mark.req("G1", "G6")
@@ -330,8 +362,17 @@ def test_payouts_are_seen_by_the_two_they_concern(app: App, refused: Refused) ->
             assert len(connection.execute("select id from public.payouts").fetchall()) == payouts
             assert len(connection.execute("select id from public.payout_batches").fetchall()) == batches
     refused("FORBIDDEN", app.call, worker, "create_payout_batch", **PERIOD, p_employer_id=employer)
-    refused("VALIDATION_ERROR", app.call, employer, "create_payout_batch", p_period_start=TODAY, p_period_end=date(2020, 1, 1))
-    assert app.call(None, "create_payout_batch", as_role="service_role", **PERIOD, p_employer_id=employer) == []
+    refused(
+        "VALIDATION_ERROR",
+        app.call,
+        employer,
+        "create_payout_batch",
+        p_period_start=TODAY,
+        p_period_end=date(2020, 1, 1),
+    )
+    assert (
+        app.call(None, "create_payout_batch", as_role="service_role", **PERIOD, p_employer_id=employer) == []
+    )
 
 
 @pytest.mark.req("G1", "G6")
@@ -342,7 +383,9 @@ def test_amounts_outlive_the_accounts(app: App) -> None:
     (batch,) = app.call(employer, "create_payout_batch", **PERIOD)
     for person in (worker, employer):
         app.admin.execute("delete from auth.users where id = %s", [person])
-    left = app.admin.execute("select user_id, employer_id, timesheet_id, amount from public.payouts").fetchone()
+    left = app.admin.execute(
+        "select user_id, employer_id, timesheet_id, amount from public.payouts"
+    ).fetchone()
     assert left is not None
     assert Decimal(str(batch["total_amount"])) == left.pop("amount")
     assert set(left.values()) == {None}
