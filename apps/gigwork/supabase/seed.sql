@@ -144,12 +144,8 @@ from seed_shifts
 order by clock_in;
 
 do $$
-declare
-    v_shift record;
 begin
-    for v_shift in select user_id, private.singapore_day(clock_in) as day from seed_shifts order by clock_in loop
-        perform private.extend_streak(v_shift.user_id, v_shift.day);
-    end loop;
+    perform private.recompute_streak(user_id) from (select distinct user_id from seed_shifts) as workers;
 end
 $$;
 

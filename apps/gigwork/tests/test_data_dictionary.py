@@ -23,14 +23,14 @@ a month is one of Asia/Singapore.
 TABLES = """
 select c.oid, c.relname as name, c.relkind, obj_description(c.oid, 'pg_class') as meaning
 from pg_class as c
-where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'm')
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'm', 'v')
 order by c.relkind desc, c.relname
 """
 COLUMNS = """
 select
     a.attname as name,
     format_type(a.atttypid, a.atttypmod) as type,
-    not a.attnotnull and a.attrelid not in (select oid from pg_class where relkind = 'm') as nullable,
+    not a.attnotnull and a.attrelid not in (select oid from pg_class where relkind in ('m', 'v')) as nullable,
     case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end as default,
     col_description(a.attrelid, a.attnum) as meaning,
     (
@@ -70,6 +70,7 @@ from pg_proc as p
 where p.pronamespace = 'public'::regnamespace
 order by p.proname
 """
+KINDS = {"r": "", "m": " (materialized view)", "v": " (view)"}
 COMMANDS = {"r": "select", "a": "insert", "w": "update", "d": "delete", "*": "all"}
 USUAL = {
     "id": "Key.",
@@ -107,7 +108,7 @@ def print_dictionary(owner: Connection) -> str:
     tables = owner.execute(TABLES).fetchall()
     parts = [INTRODUCTION, "## Tables\n"]
     for table in tables:
-        kind = " (materialized view)" if table["relkind"] == "m" else ""
+        kind = KINDS[table["relkind"]]
         parts += [f"### {table['name']}{kind}\n", f"{table['meaning']}\n", print_columns(owner, table["oid"])]
         parts += [*print_indexes(owner, table["oid"]), *print_policies(owner, table["oid"])]
     parts += ["## Routines\n", "Called through `/rest/v1/rpc/NAME`, `supabase.rpc(…)` or SQL.\n"]

@@ -29,7 +29,8 @@ where n.nspname in ('public', 'private')
 union all
 select 'policy ' || tablename || ' ' || policyname from pg_policies where schemaname = 'public'
 union all
-select 'trigger ' || tgname from pg_trigger where not tgisinternal
+select 'trigger ' || tgname from pg_trigger as t join pg_class as c on c.oid = t.tgrelid
+where not tgisinternal and c.relnamespace in ('public'::regnamespace, 'auth'::regnamespace)
 order by name
 """
 

@@ -6,12 +6,8 @@ from basalt.functions import Context
 
 TTL_S = 3600
 TOP = """
-select rank, display_name, points_earned, gigs_completed, hours_worked, updated_at
-from public.leaderboard
-where period_type = %(period)s
-    and period_start = (select max(l.period_start) from public.leaderboard as l where l.period_type = %(period)s)
-order by rank, display_name
-limit 100
+select rank, position, display_name, points_earned, gigs_completed, hours_worked, updated_at
+from public.get_leaderboard(%(period)s, 100)
 """
 
 
