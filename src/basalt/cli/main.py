@@ -17,6 +17,7 @@ from basalt.cli.db import db
 from basalt.cli.doctor import doctor
 from basalt.cli.flags import flags
 from basalt.cli.functions import functions
+from basalt.cli.gen import gen
 from basalt.cli.keys import keys
 from basalt.cli.lint import lint
 from basalt.cli.notify import notify
@@ -60,6 +61,7 @@ app.add_typer(cron, name="cron")
 app.add_typer(queue, name="queue")
 app.add_typer(notify, name="notify")
 app.add_typer(flags, name="flags")
+app.add_typer(gen, name="gen")
 app.add_typer(alerts, name="alerts")
 app.add_typer(user, name="user")
 app.add_typer(retention, name="retention")

@@ -1,5 +1,5 @@
 """What a command does to a whole project: make one, bring its database up to date, begin it anew, dump it, examine it,
-lint it."""
+lint it, print its types."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from basalt.project.privacy import Erasure, Export, erase_user, export_user
     from basalt.project.retention import RetentionJobs, describe_policies, run_policy
     from basalt.project.scaffold import create_project, new_migration
+    from basalt.project.types import SchemaTypes, load_types, render_python, render_typescript
 
 __all__ = [
     "AlertRow",
@@ -26,6 +27,7 @@ __all__ = [
     "LintReport",
     "MigrationStatus",
     "RetentionJobs",
+    "SchemaTypes",
     "Unseen",
     "apply_modules",
     "check_names",
@@ -38,11 +40,14 @@ __all__ = [
     "lint_database",
     "list_alerts",
     "list_migrations",
+    "load_types",
     "migrate",
     "new_migration",
     "recreate",
     "render_mends",
+    "render_python",
     "render_rules",
+    "render_typescript",
     "reset",
     "restore_database",
     "run_policy",
@@ -77,6 +82,10 @@ _MODULES = {
     "reset": "basalt.project.fresh_start",
     "create_project": "basalt.project.scaffold",
     "new_migration": "basalt.project.scaffold",
+    "SchemaTypes": "basalt.project.types",
+    "load_types": "basalt.project.types",
+    "render_python": "basalt.project.types",
+    "render_typescript": "basalt.project.types",
     "DumpRequest": "basalt.project.dump",
     "dump_database": "basalt.project.dump",
     "restore_database": "basalt.project.dump",
