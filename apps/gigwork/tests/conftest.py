@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from basalt.postgres import DatabaseAccess, apply_migrations
+from basalt.config import Settings, load_settings
+from basalt.postgres import DatabaseAccess
+from basalt.project import migrate
 from tests.conftest import (  # noqa: F401  fixtures
     CloneDatabase,
     clone_database,
@@ -38,8 +40,13 @@ def app_template(cluster_access: DatabaseAccess, template: DatabaseAccess) -> Da
     with psycopg.connect(cluster_access.conninfo("supabase_admin"), autocommit=True) as connection:
         create_database(connection, TEMPLATE, template.dbname)
     access = cluster_access.with_dbname(TEMPLATE)
-    apply_migrations(access, APP)
+    migrate(access, without_seeds())
     return access
+
+
+def without_seeds() -> Settings:
+    settings = load_settings(APP, {})
+    return replace(settings, db=replace(settings.db, seed=replace(settings.db.seed, enabled=False)))
 
 
 @pytest.fixture
