@@ -83,7 +83,8 @@ class App:
     def a_user(self, *, employer: bool = False) -> str:
         user_id = str(uuid.uuid4())
         self.admin.execute(
-            "insert into auth.users (id, aud, role, phone) values (%s, 'authenticated', 'authenticated', %s)",
+            "insert into auth.users (id, aud, role, phone, phone_confirmed_at) "
+            "values (%s, 'authenticated', 'authenticated', %s, now())",
             [user_id, str(int(uuid.UUID(user_id)))[:12]],
         )
         if employer:

@@ -17,8 +17,8 @@ INTRODUCTION = """# Data dictionary of Gigwork
 
 Printed from the comments in `supabase/migrations/`; `tests/test_data_dictionary.py` compares the two. The diagram is in
 the [README](../README.md#the-schema). Tables and routines of the notification engine are in
-[its own reference](../../../docs/reference/notification-tables.md). Every table has `created_at` and `updated_at`, kept by triggers. A day, a week or
-a month is one of Asia/Singapore.
+[its own reference](../../../docs/reference/notification-tables.md). Every table has `created_at` and `updated_at`,
+kept by triggers. A day, a week or a month is one of Asia/Singapore.
 """
 
 TABLES = """

@@ -155,6 +155,25 @@ def test_an_achievement_is_told_in_the_transaction_that_unlocks_it(app: App) -> 
 
 
 @pytest.mark.req("G11")
+def test_a_payout_is_told_to_who_is_paid(app: App) -> None:
+    worker = app.a_user()
+    # Columns that the rule reads, in place of the ledger's table and of what its constraints ask for.
+    app.admin.execute(
+        "create temporary table paid (id uuid default gen_random_uuid(), user_id uuid, employer_id uuid, "
+        "timesheet_id uuid, amount numeric(12, 2), currency text, hours_worked numeric(10, 4))"
+    )
+    app.admin.execute(
+        "create trigger payouts_tell after insert on paid for each row execute function private.tell_of_payout()"
+    )
+    paid = "insert into paid (user_id, amount, currency, hours_worked) values (%s, 104.5, 'MYR', 8.3333)"
+    app.admin.execute(paid, [worker])
+    app.admin.execute(paid, [None])  # the account is gone
+    (event,) = events(app, "payout.made")
+    assert str(event["subject_id"]) == worker
+    assert (event["context"]["amount"], event["context"]["hours"]) == ("104.50", "8.33")
+
+
+@pytest.mark.req("G11")
 def test_what_people_do_goes_on_when_nobody_can_be_told(app: App) -> None:
     gig, employer = post_gig(app)
     app.admin.execute("update public.notification_templates set is_active = false")
