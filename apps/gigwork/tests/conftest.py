@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from basalt.postgres import DatabaseAccess, apply_migrations
+from basalt.config import Settings, load_settings
+from basalt.postgres import DatabaseAccess
+from basalt.project import migrate
 from tests.conftest import (  # noqa: F401  fixtures
     CloneDatabase,
     clone_database,
@@ -38,8 +40,13 @@ def app_template(cluster_access: DatabaseAccess, template: DatabaseAccess) -> Da
     with psycopg.connect(cluster_access.conninfo("supabase_admin"), autocommit=True) as connection:
         create_database(connection, TEMPLATE, template.dbname)
     access = cluster_access.with_dbname(TEMPLATE)
-    apply_migrations(access, APP)
+    migrate(access, without_seeds())
     return access
+
+
+def without_seeds() -> Settings:
+    settings = load_settings(APP, {})
+    return replace(settings, db=replace(settings.db, seed=replace(settings.db.seed, enabled=False)))
 
 
 @pytest.fixture
@@ -76,7 +83,8 @@ class App:
     def a_user(self, *, employer: bool = False) -> str:
         user_id = str(uuid.uuid4())
         self.admin.execute(
-            "insert into auth.users (id, aud, role, phone) values (%s, 'authenticated', 'authenticated', %s)",
+            "insert into auth.users (id, aud, role, phone, phone_confirmed_at) "
+            "values (%s, 'authenticated', 'authenticated', %s, now())",
             [user_id, str(int(uuid.UUID(user_id)))[:12]],
         )
         if employer:

@@ -16,14 +16,16 @@ DICTIONARY = APP / "docs" / "data-dictionary.md"
 INTRODUCTION = """# Data dictionary of Gigwork
 
 Printed from the comments in `supabase/migrations/`; `tests/test_data_dictionary.py` compares the two. The diagram is in
-the [README](../README.md#the-schema). Every table has `created_at` and `updated_at`, kept by triggers. A day, a week or
-a month is one of Asia/Singapore.
+the [README](../README.md#the-schema). Tables and routines of the notification engine are in
+[its own reference](../../../docs/reference/notification-tables.md). Every table has `created_at` and `updated_at`,
+kept by triggers. A day, a week or a month is one of Asia/Singapore.
 """
 
 TABLES = """
 select c.oid, c.relname as name, c.relkind, obj_description(c.oid, 'pg_class') as meaning
 from pg_class as c
 where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'm', 'v')
+    and c.relname not like 'notification%'
 order by c.relkind desc, c.relname
 """
 COLUMNS = """
@@ -68,6 +70,7 @@ select
     ) as callers
 from pg_proc as p
 where p.pronamespace = 'public'::regnamespace
+    and p.proname not like '%notification%' and p.proname <> 'mark_queue_item_read'
 order by p.proname
 """
 KINDS = {"r": "", "m": " (materialized view)", "v": " (view)"}

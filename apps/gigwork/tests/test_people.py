@@ -61,15 +61,16 @@ def test_a_token_of_a_deleted_account_is_nobody(app: App, refused: Refused) -> N
 @pytest.mark.parametrize(
     "table",
     ["users", "gigs", "gig_applications", "timesheets", "achievements", "user_achievements", "leaderboard",
-     "device_tokens", "notifications"],
+     "gig_alerts"],
 )  # fmt: skip
 def test_times_are_kept_by_triggers(app: App, table: str) -> None:
     gig = app.a_gig()
     worker = app.an_accepted_worker(gig)
     sheet = app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"]
     app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
-    app.call(worker, "register_device", p_token="t", p_platform="web")
-    app.admin.execute("insert into public.notifications (user_id, title) values (%s, 'Hello')", [worker])
+    app.admin.execute(
+        "insert into public.gig_alerts (user_id, location) values (%s, 'POINT(101.7 3.1)')", [worker]
+    )
     app.call(None, "refresh_leaderboard", as_role="service_role", p_period_type="weekly")
     touched = f"update public.{table} set created_at = '2000-01-01', updated_at = '2000-01-01'"
     assert app.admin.execute(touched).rowcount > 0
@@ -81,12 +82,24 @@ def test_times_are_kept_by_triggers(app: App, table: str) -> None:
 
 # What a client can write at all: column by column, from the grants.
 
+PREFERENCES = {
+    "user_id", "channel_settings", "digest_frequency", "rate_limit_per_hour", "quiet_hours_start",
+    "quiet_hours_end", "timezone", "locale",
+}  # fmt: skip
 WRITABLE = {
     ("users", "UPDATE"): {"full_name", "avatar_url", "skills", "time_zone"},
     ("gig_applications", "INSERT"): {"user_id", "gig_id", "cover_message"},
-    ("device_tokens", "INSERT"): {"user_id", "token", "platform"},
-    ("device_tokens", "UPDATE"): {"platform", "last_seen_at"},
-    ("notifications", "UPDATE"): {"read_at"},
+    ("gig_alerts", "INSERT"): {
+        "user_id", "location", "radius_m", "categories", "min_hourly_rate", "is_enabled",
+    },
+    ("gig_alerts", "UPDATE"): {
+        "user_id", "location", "radius_m", "categories", "min_hourly_rate", "is_enabled",
+    },
+    ("notification_channels", "INSERT"): {"user_id", "channel", "provider", "address", "label", "is_enabled"},
+    ("notification_channels", "UPDATE"): {"label", "is_enabled"},
+    ("notification_preferences", "INSERT"): PREFERENCES,
+    ("notification_preferences", "UPDATE"): PREFERENCES,
+    ("notifications", "UPDATE"): {"read_at", "archived_at"},
     ("gigs", "INSERT"): {
         "id", "employer_id", "title", "description", "category", "address", "city", "location", "hourly_rate",
         "currency", "start_date", "end_date", "shift_start", "shift_end", "capacity", "status", "published_at",
@@ -169,7 +182,7 @@ def test_no_one_inserts_a_row_in_anothers_name(app: App, refused: Refused) -> No
             connection.execute(f"insert into public.{table} ({names}) values ({marks})", values)
 
     refused("42501", insert, "gig_applications", user_id=victim, gig_id=gig)
-    refused("42501", insert, "device_tokens", user_id=victim, token="t", platform="ios")
+    refused("42501", insert, "gig_alerts", user_id=victim, location="POINT(101.7 3.1)")
     refused("42501", insert, "users", id=victim)
 
 
@@ -304,7 +317,7 @@ def test_a_device_belongs_to_whoever_signed_in_last(app: App, refused: Refused) 
     first, second = app.a_user(), app.a_user()
     for person in (first, second):
         app.call(person, "register_device", p_token="token", p_platform="android")
-    assert str(app.one("select user_id from public.device_tokens")) == second
+    assert str(app.one("select user_id from public.notification_channels")) == second
     refused("VALIDATION_ERROR", app.call, first, "register_device", p_token="", p_platform="android")
     refused("VALIDATION_ERROR", app.call, first, "register_device", p_token="t", p_platform="fax")
 

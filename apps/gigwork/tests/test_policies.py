@@ -11,7 +11,8 @@ from .conftest import FAR, LNG, NEAR, App
 
 Refused = Callable[..., psycopg.Error]
 PRIVATE_TABLES = (
-    "users", "gig_applications", "timesheets", "points_log", "user_achievements", "device_tokens", "notifications",
+    "users", "gig_applications", "timesheets", "points_log", "user_achievements", "gig_alerts",
+    "notification_channels", "notifications",
 )  # fmt: skip
 ALL_TABLES = (*PRIVATE_TABLES, "gigs", "achievements", "leaderboard")
 
@@ -25,7 +26,10 @@ def busy_worker(app: App) -> str:
     app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
     app.call(worker, "register_device", p_token="token-1", p_platform="ios")
     app.admin.execute(
-        "insert into public.notifications (user_id, kind, title) values (%s, 'general', 'Hi')", [worker]
+        "insert into public.notifications (user_id, type, title) values (%s, 'message', 'Hi')", [worker]
+    )
+    app.admin.execute(
+        "insert into public.gig_alerts (user_id, location) values (%s, 'POINT(101.7 3.1)')", [worker]
     )
     return worker
 
@@ -82,7 +86,7 @@ def test_a_stranger_changes_no_row(app: App, busy_worker: str, table: str, verb:
     [
         ("points_log", {"points": 1000, "reason": "greed"}),
         ("user_achievements", {}),
-        ("notifications", {"kind": "general", "title": "x"}),
+        ("notifications", {"type": "message", "title": "x"}),
         ("timesheets", {"hourly_rate": 1000}),
     ],
 )

@@ -1,7 +1,5 @@
 """`basalt lint`: what is unsafe or slow in a database's schema, and the SQL that mends it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +9,9 @@ import orjson
 import typer
 
 from basalt import project
+from basalt.cli.database import find_conninfo
 from basalt.cli.findings import print_findings
 from basalt.cli.options import Directory, load_project
-from basalt.config import Settings
-from basalt.postgres import load_access
-from basalt.supervisor import find_running
 
 if TYPE_CHECKING:
     from basalt.postgres import Finding
@@ -65,7 +61,7 @@ def lint(
     has_project = (directory / "supabase").is_dir()
     settings = load_project(directory) if has_project or not db_url else None
     api_schemas = settings.basalt.rest.db_schemas if settings is not None else API_SCHEMAS
-    with _open(settings, db_url, is_throwaway=migrations) as conninfo:
+    with find_conninfo(settings, db_url, is_throwaway=migrations) as conninfo:
         report = project.lint_database(
             conninfo, api_schemas=api_schemas, level=level.value, only=schema or ()
         )
@@ -75,24 +71,6 @@ def lint(
         _show(report, format_)
     if report.has_errors:
         raise typer.Exit(WRONG)
-
-
-@contextmanager
-def _open(settings: Settings | None, db_url: str | None, *, is_throwaway: bool) -> Iterator[str]:
-    """A connection string to the database that is meant: the one given, the project's where it runs, else one made from
-    the migrations."""
-    if db_url:
-        yield db_url
-        return
-    assert settings is not None
-    if not is_throwaway and settings.db.url:
-        yield settings.db.url
-    elif not is_throwaway and find_running(settings.state_dir) is not None:
-        yield load_access(settings.state_dir).conninfo("supabase_admin")
-    else:
-        typer.echo("Making a throw-away database from the migrations …", err=True)
-        with project.throwaway_database(settings) as access:
-            yield access.conninfo("supabase_admin")
 
 
 def _show(report: "LintReport", shape: Format) -> None:

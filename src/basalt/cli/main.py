@@ -33,6 +33,7 @@ MODULES: Final = {
             "rest",
             "worker",
             "db",
+            "gen",
             "backup",
             "secrets",
             "signing-keys",

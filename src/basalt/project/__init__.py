@@ -1,5 +1,5 @@
 """What a command does to a whole project: make one, bring its database up to date, begin it anew, dump it, examine it,
-lint it."""
+lint it, print its types."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         run_tests,
     )
     from basalt.project.throwaway import throwaway_database
+    from basalt.project.types import SchemaTypes, load_types, render_python, render_typescript
 
 __all__ = [
     "AlertRow",
@@ -44,6 +45,7 @@ __all__ = [
     "MigrationStatus",
     "Outcome",
     "RetentionJobs",
+    "SchemaTypes",
     "TestFile",
     "TestOptions",
     "TestReport",
@@ -62,14 +64,17 @@ __all__ = [
     "lint_database",
     "list_alerts",
     "list_migrations",
+    "load_types",
     "migrate",
     "new_migration",
     "recreate",
     "render_json",
     "render_junit",
     "render_mends",
+    "render_python",
     "render_rules",
     "render_tap",
+    "render_typescript",
     "reset",
     "restore_database",
     "run_policy",
@@ -120,6 +125,10 @@ _MODULES = {
     "reset": "basalt.project.fresh_start",
     "create_project": "basalt.project.scaffold",
     "new_migration": "basalt.project.scaffold",
+    "SchemaTypes": "basalt.project.types",
+    "load_types": "basalt.project.types",
+    "render_python": "basalt.project.types",
+    "render_typescript": "basalt.project.types",
     "DumpRequest": "basalt.project.dump",
     "dump_database": "basalt.project.dump",
     "restore_database": "basalt.project.dump",

@@ -158,7 +158,7 @@ await step('unlocked achievements can be read with their names', async () => {
 
 await step('nobody sees anything of anybody else', async () => {
   await signIn(stranger, '60121110003')
-  for (const table of ['gig_applications', 'timesheets', 'points_log', 'user_achievements', 'notifications', 'device_tokens']) {
+  for (const table of ['gig_applications', 'timesheets', 'points_log', 'user_achievements', 'notifications', 'notification_channels', 'gig_alerts']) {
     assert.deepEqual(good(await stranger.from(table).select('*')), [], table)
   }
   const users = good(await stranger.from('users').select('id'))

@@ -149,23 +149,38 @@ await step('the leaderboards are refreshed by the service and read by the signed
   assert.deepEqual(unknown.details.map((problem) => problem.path), ['periodType'])
 })
 
-await step('a notification is stored, read by its user only, and says what was not sent', async () => {
+await step('a message is an event for its user, and what is under the bell is read by them only', async () => {
   const body = { userId: state.workerId, kind: 'welcome', title: 'Hello', body: 'Good to have you', data: { page: 'gigs' } }
   const sent = good(await service.functions.invoke('send-notification', { body }))
-  assert.deepEqual(sent.channels, { in_app: 'stored', push: 'not_configured', sms: 'not_asked_for' })
-  const mine = good(await worker.from('notifications').select('kind, title, data, read_at').eq('id', sent.notification_id).single())
-  assert.deepEqual(mine, { kind: 'welcome', title: 'Hello', data: { page: 'gigs' }, read_at: null })
-  good(await worker.from('notifications').update({ read_at: new Date().toISOString() }).eq('id', sent.notification_id))
-  assert.deepEqual(good(await newcomer.from('notifications').select('id')), [])
+  const event = good(await worker.from('notification_events').select('event_type, channels, context').eq('id', sent.event_id).single())
+  assert.deepEqual([event.event_type, event.channels], ['message', ['in_app', 'push']])
+  assert.deepEqual(event.context.data, { page: 'gigs', kind: 'welcome' })
+  assert.deepEqual(good(await newcomer.from('notification_events').select('id').eq('id', sent.event_id)), [])
+  const told = good(await service.from('notifications').insert({ user_id: state.workerId, title: 'Hello' }).select('id').single())
+  good(await worker.rpc('mark_notifications_read', { ids: [told.id] }))
+  const mine = good(await worker.from('notifications').select('title, read_at').eq('id', told.id).single())
+  assert.deepEqual([mine.title, mine.read_at !== null], ['Hello', true])
+  assert.deepEqual(good(await newcomer.from('notifications').select('id').eq('id', told.id)), [])
   const refused = await refusal(await worker.functions.invoke('send-notification', { body }))
   assert.equal(refused.status, 403)
+  const unknown = await refusal(await service.functions.invoke('send-notification', { body: { ...body, userId: crypto.randomUUID() } }))
+  assert.deepEqual([unknown.status, unknown.code], [404, 'USER_NOT_FOUND'])
 })
 
 await step('a device changes hands with its user', async () => {
   good(await worker.rpc('register_device', { p_token: 'device-1', p_platform: 'android' }))
   good(await newcomer.rpc('register_device', { p_token: 'device-1', p_platform: 'android' }))
-  assert.equal(good(await worker.from('device_tokens').select('id')).length, 0)
-  assert.equal(good(await newcomer.from('device_tokens').select('id')).length, 1)
+  assert.equal(good(await worker.from('notification_channels').select('id')).length, 0)
+  const [device] = good(await newcomer.from('notification_channels').select('channel, provider, address, label'))
+  assert.deepEqual(device, { channel: 'push', provider: 'fcm', address: 'device-1', label: 'android' })
+})
+
+await step('a worker wishes for gigs, and wishes again', async () => {
+  const wish = { user_id: state.workerId, location: 'POINT(101.6869 3.139)', radius_m: 5000, categories: ['retail'] }
+  good(await worker.from('gig_alerts').upsert(wish))
+  good(await worker.from('gig_alerts').upsert({ ...wish, radius_m: 8000 }))
+  assert.deepEqual(good(await worker.from('gig_alerts').select('radius_m, categories').single()), { radius_m: 8000, categories: ['retail'] })
+  assert.deepEqual(good(await newcomer.from('gig_alerts').select('user_id')), [])
 })
 
 await step('functions refuse other methods and bodies that are not JSON', async () => {

@@ -4,5 +4,4 @@ alter publication supabase_realtime add table
     public.gigs,
     public.gig_applications,
     public.timesheets,
-    public.user_achievements,
-    public.notifications;
+    public.user_achievements;

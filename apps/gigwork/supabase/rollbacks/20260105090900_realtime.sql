@@ -3,5 +3,4 @@ alter publication supabase_realtime drop table
     public.gigs,
     public.gig_applications,
     public.timesheets,
-    public.user_achievements,
-    public.notifications;
+    public.user_achievements;
