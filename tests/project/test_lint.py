@@ -153,10 +153,14 @@ def test_two_databases_at_once_are_wrong_usage(tmp_path: Path) -> None:
     assert lint(str(tmp_path), "--db-url", "postgresql://a@b/c", "--migrations").exit_code == 2
 
 
-def test_migrations_are_looked_at_on_a_database_of_their_own(tmp_path: Path) -> None:
+def test_migrations_are_looked_at_on_a_database_of_their_own(
+    tmp_path: Path, cluster_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = Path(tempfile.mkdtemp(dir=cluster_dir))  # one that no other process makes databases in
+    temporary.chmod(0o711)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     project = write_project(tmp_path, {"20300101000000_notes.sql": ILL, "seed.sql": "select 1 / 0;"})
-    before = {path.name for path in Path(tempfile.gettempdir()).glob("basalt-throwaway-*")}
     report = lint_json(str(project), "--level", "error")
     assert checks(report) == {("rls_disabled_in_public", "public.notes")}
     assert not (project / ".basalt").exists()
-    assert {path.name for path in Path(tempfile.gettempdir()).glob("basalt-throwaway-*")} <= before
+    assert list(temporary.iterdir()) == []
