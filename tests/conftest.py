@@ -34,6 +34,7 @@ SHARED_SERVERS = frozenset(
         "orders",
         "railway",
         "server",
+        "sparky",
     }
 )
 
