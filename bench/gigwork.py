@@ -1,8 +1,8 @@
 """The gig-work app under load: `python -m bench.gigwork [--gigs 200000] [--searches 1000] [--workers 1000]`.
 
 Search by distance through REST is set against the bare SQL, on one connection each, in turn, in the same run: the
-statement of the app's specification (`st_dwithin`, ordered by `st_distance`), and search_gigs called by SQL. Then a thousand workers
-clock in through the functions within a minute, and out again, with no point lost or doubled.
+statement of the app's specification (`st_dwithin`, ordered by `st_distance`), and search_gigs called by SQL. Then a
+thousand workers clock in through the functions within a minute, and out again, with no point lost or doubled.
 """
 
 import argparse
@@ -68,7 +68,8 @@ limit %(p_limit)s
 ROUTINE: LiteralString = """
 select * from public.search_gigs(
     p_category => %(p_category)s, p_max_distance_km => %(p_max_distance_km)s::int,
-    p_user_lat => %(p_user_lat)s::numeric, p_user_lng => %(p_user_lng)s::numeric, p_min_rate => %(p_min_rate)s, p_limit => %(p_limit)s::int)
+    p_user_lat => %(p_user_lat)s::numeric, p_user_lng => %(p_user_lng)s::numeric,
+    p_min_rate => %(p_min_rate)s, p_limit => %(p_limit)s::int)
 """
 
 

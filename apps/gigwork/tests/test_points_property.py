@@ -1,4 +1,4 @@
-"""The sum of points_log is the balance: any plan of awards, applications and shifts, by many connections, some killed."""
+"""The sum of points_log is the balance: any awards, applications and shifts, on many connections, some killed."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
