@@ -120,6 +120,8 @@ def drawn_by_gemini(sparky: Server, gemini_server: Gemini) -> Iterator[None]:
     functions = sparky.project_dir / "supabase" / "functions"
     (functions / "which-model").mkdir(exist_ok=True)
     (functions / "which-model" / "index.py").write_text(WHICH_MODEL, "utf-8")
+    # Its process is there before the switch, so that only a look at the files replaces it: then all are.
+    _wait_for_model(sparky, is_gemini=False)
     before = (functions / ".env").read_text("utf-8")
     lines = [f"{name}={value}" for name, value in gemini_server.secrets.items()]
     _switch_model(sparky, before + "\n".join(lines) + "\n", is_gemini=True)
@@ -128,8 +130,12 @@ def drawn_by_gemini(sparky: Server, gemini_server: Gemini) -> Iterator[None]:
 
 
 def _switch_model(server: Server, dotenv: str, *, is_gemini: bool) -> None:
-    """A saved file counts from one of the next requests."""
     (server.project_dir / "supabase" / "functions" / ".env").write_text(dotenv, "utf-8")
+    _wait_for_model(server, is_gemini=is_gemini)
+
+
+def _wait_for_model(server: Server, *, is_gemini: bool) -> None:
+    """A saved file counts from one of the next requests."""
     deadline = time.monotonic() + 15
     with server.client(key=server.service_role_key) as http:
         while http.post("/functions/v1/which-model").json() != {"is_gemini": is_gemini}:

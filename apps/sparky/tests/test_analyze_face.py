@@ -10,7 +10,7 @@ from tests.server import Server
 
 from .conftest import CLIENT_WARNINGS, START_CREDITS
 from .pictures import SKIN, a_portrait, to_bytes
-from .studio import Sitter, a_sitter, code_of, succeeded
+from .studio import Sitter, a_sitter, code_of, signed_in, succeeded
 
 pytestmark = [*CLIENT_WARNINGS, pytest.mark.req("S5")]
 
@@ -22,7 +22,7 @@ def sitter(sparky: Server) -> Iterator[Sitter]:
 
 
 def test_skin_tones_are_told_and_paid_once(sparky: Server, buyer: Client) -> None:
-    sitter = Sitter(sparky, buyer)
+    sitter = signed_in(sparky, buyer)
     path = sitter.upload(to_bytes(a_portrait(), "PNG"), "image/png")
     told = buyer.functions.invoke(
         "analyze-face",

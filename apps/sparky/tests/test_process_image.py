@@ -13,14 +13,15 @@ from tests.server import Server
 
 from .conftest import CLIENT_WARNINGS, START_CREDITS
 from .pictures import FACE_AT, HAIR_AT, a_photo, a_portrait, to_bytes
-from .studio import Sitter, a_sitter, code_of, fetch_image, owner
+from .studio import Sitter, a_sitter, code_of, fetch_image, owner, signed_in
 
 pytestmark = [*CLIENT_WARNINGS, pytest.mark.req("S4")]
 
 
 @pytest.fixture
-def sitter(sparky: Server, buyer: Client) -> Sitter:
-    return Sitter(sparky, buyer)
+def sitter(sparky: Server) -> Iterator[Sitter]:
+    with a_sitter(sparky) as somebody:
+        yield somebody
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,8 @@ def idle(sparky: Server) -> Iterator[Sitter]:
 
 
 @pytest.mark.req("S6")
-def test_a_picture_is_made_and_paid_and_shown(sitter: Sitter) -> None:
+def test_a_picture_is_made_and_paid_and_shown(sparky: Server, buyer: Client) -> None:
+    sitter = signed_in(sparky, buyer)
     path = sitter.upload(to_bytes(a_portrait(), "JPEG"))
     made = sitter.client.functions.invoke(
         "process-image",
