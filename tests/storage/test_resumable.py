@@ -168,8 +168,8 @@ REFUSED_CREATIONS: dict[str, tuple[Changes, int, str]] = {
     ),
     "far too much": (
         {"upload-metadata": f"a {'YQ==' * 300_000}"},
-        400,
-        "Upload-Metadata is larger than 1 MiB",
+        431,
+        "The request's head has more than 64 KiB",
     ),
     "no bucket": ({"upload-metadata": {"objectName": "a.txt"}}, 404, "Bucket not found"),
     "an unknown bucket": (

@@ -12,7 +12,6 @@ from basalt.storage.errors import StorageError
 from basalt.storage.media import DEFAULT, parse_media_type
 from basalt.storage.uploads import NewObject
 
-MAX_METADATA_BYTES: Final = 1024 * 1024
 KEY: Final = re.compile(r"[!-+\--~]+")  # visible ASCII without the comma
 SECONDS: Final = re.compile(r"[0-9]{1,18}")
 
@@ -66,8 +65,6 @@ def parse_metadata(header: str) -> dict[str, bytes]:
     >>> parse_metadata("name Yi50eHQ=,is_confidential")
     {'name': b'b.txt', 'is_confidential': b''}
     """
-    if len(header) > MAX_METADATA_BYTES:
-        raise StorageError("InvalidRequest", "Upload-Metadata is larger than 1 MiB")
     pairs: dict[str, bytes] = {}
     for pair in header.split(","):
         key, _, value = pair.strip(" ").partition(" ")
