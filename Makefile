@@ -71,6 +71,7 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python -m bench.fanout
 	$(BIN)/python -m bench.functions
 	$(BIN)/python -m bench.cache
+	$(BIN)/python -m bench.gigwork
 	$(BIN)/python -m bench.start
 
 # Pin what the tests ran with. Names and versions only.
