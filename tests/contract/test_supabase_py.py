@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from postgrest.exceptions import APIError
@@ -134,7 +135,7 @@ def test_queries_of_the_builder_arrive_as_meant(make_client: MakeClient) -> None
 
 
 def post_gig(employer: Client) -> str:
-    today = datetime.now(UTC).date().isoformat()
+    today = datetime.now(ZoneInfo("Asia/Singapore")).date().isoformat()
     gig = {
         "title": "Stock taker",
         "category": "retail",

@@ -6,7 +6,7 @@ import { client, good, service, signIn, step } from './steps.mjs'
 const visitor = client()
 const employer = client()
 const worker = client()
-const today = new Date().toISOString().slice(0, 10)
+const today = new Date(Date.now() + 8 * 3600e3).toISOString().slice(0, 10) // in Singapore
 const seen = { visitor: [], employer: [], bell: [] }
 const state = {}
 
