@@ -62,6 +62,7 @@ ASKED_FOR = frozenset(
         "test_cron_runs.py",
         "test_deno.py",
         "test_differential.py",
+        "test_external.py",
         "test_external_database.py",
         "test_fuzz.py",
         "test_fuzz_over_http.py",
@@ -87,6 +88,7 @@ ASKED_FOR = frozenset(
         "test_storage_crashes.py",
         "test_timing.py",
         "test_upgrade.py",
+        "test_upgrade_refusals.py",
         "test_visibility_property.py",
     }
 )

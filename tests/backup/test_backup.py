@@ -79,6 +79,7 @@ def test_an_interrupted_backup_is_not_listed(spare_target: Yard) -> None:
     assert [one.id for one in list_backups(shelf)] == [manifest.id]
 
 
+@pytest.mark.long
 def test_a_destroyed_project_comes_back_as_it_was_at_a_moment_and_then_to_its_last_write(yard: Yard) -> None:
     key = ("-i", str(yard.identity))
     shutil.rmtree(yard.project / "supabase")  # as on a new machine

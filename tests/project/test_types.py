@@ -57,6 +57,7 @@ def test_typescript_is_what_supabase_js_is_typed_by(schemas: list[SchemaTypes], 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.long
 def test_python_is_what_a_strict_program_is_typed_by(schemas: list[SchemaTypes], tmp_path: Path) -> None:
     """Every `type: ignore` of the program is needed only if the types say what they should."""
     (tmp_path / "database.py").write_text(render_python(schemas), "utf-8")
@@ -110,6 +111,7 @@ def test_a_file_is_written_and_keeps_its_date_when_nothing_changed(odd: str, tmp
     assert "class ProfilesRow(TypedDict):" in target.read_text("utf-8")
 
 
+@pytest.mark.long
 def test_a_project_that_does_not_run_is_looked_at_by_its_migrations(tmp_path: Path) -> None:
     write_project(tmp_path, {"1_a.sql": "create table public.things (id int primary key, label text);"})
     printed = gen(str(tmp_path), "--migrations", "--lang", "python")

@@ -455,6 +455,7 @@ def test_a_withdrawal_that_waits_for_a_clock_in_does_not_stop_it(app: App, crowd
     assert "ALREADY_STARTED" in str(error)
 
 
+@pytest.mark.long
 @pytest.mark.req("G4", "G6", "G8")
 def test_everything_at_once_refuses_by_rule_and_never_by_deadlock(
     app: App, crowd: ThreadPoolExecutor

@@ -25,7 +25,7 @@ order by md5(pid::text || %s) limit 1
 
 @pytest.mark.req("G8")
 @settings(
-    max_examples=4,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
