@@ -87,6 +87,7 @@ def children(pid: int) -> Iterator[int]:
             yield int(path.parent.name)
 
 
+@pytest.mark.long
 @pytest.mark.req("P1")
 def test_a_second_start_keeps_the_data_and_does_not_seed_again(project: Path) -> None:
     with running_server(project) as server, server.client() as client:
@@ -106,6 +107,7 @@ def test_ctrl_c_stops_everything_and_exits_cleanly(project: Path) -> None:
     assert "running" in basalt("status", str(project), "--json", environ=dict(server.environ)).stdout
 
 
+@pytest.mark.long
 @pytest.mark.req("P1")
 def test_status_keys_and_stop_speak_of_the_running_project(project: Path) -> None:
     server = start_server(project)
@@ -121,6 +123,7 @@ def test_status_keys_and_stop_speak_of_the_running_project(project: Path) -> Non
     assert basalt("stop", str(project), environ=environ).returncode == 3
 
 
+@pytest.mark.long
 @pytest.mark.req("P1")
 def test_a_killed_supervisor_blocks_no_start(project: Path) -> None:
     first = start_server(project)
@@ -134,6 +137,7 @@ def test_a_killed_supervisor_blocks_no_start(project: Path) -> None:
         assert bodies(second) == ["seeded", "before the kill"]
 
 
+@pytest.mark.long
 @pytest.mark.req("P1")
 def test_a_project_runs_once(project: Path) -> None:
     with running_server(project) as server:
@@ -199,6 +203,7 @@ def test_a_broken_migration_stops_the_start_and_leaves_nothing_running(
         assert bodies(server) == ["seeded"]
 
 
+@pytest.mark.long
 @pytest.mark.req("P1")
 def test_a_killed_gateway_is_started_again(project: Path) -> None:
     with running_server(project) as server:
@@ -254,6 +259,7 @@ def test_a_new_project_starts_and_its_first_function_answers(tmp_path: Path, env
         assert (answer.status_code, "Ada" in answer.text) == (200, True), answer.text
 
 
+@pytest.mark.long
 @pytest.mark.req("P19")
 def test_migrations_from_the_command_line(project: Path, environ: dict[str, str]) -> None:
     made = basalt("db", "new", "add likes", str(project), environ=environ)

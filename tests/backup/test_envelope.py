@@ -22,6 +22,7 @@ def target(tmp_path: Path) -> FolderTarget:
     return target
 
 
+@pytest.mark.long
 def test_a_passphrase_opens_what_it_sealed_and_another_one_does_not(target: FolderTarget) -> None:
     settings = BackupSettings(passphrase="correct horse")
     sealing = open_envelope(target, settings, may_write=True)

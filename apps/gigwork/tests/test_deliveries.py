@@ -162,6 +162,7 @@ def test_a_push_that_fails_is_tried_again_and_arrives_once_and_nothing_takes_its
     assert not [text for text in running.twilio.sent if text["Body"].startswith("Again")]
 
 
+@pytest.mark.long
 @pytest.mark.req("G11")
 def test_a_device_without_the_app_is_disabled(running: Running) -> None:
     user_id = a_worker_with_device(running, "dead-1", "alive-1")
