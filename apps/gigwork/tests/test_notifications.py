@@ -10,6 +10,7 @@ from basalt.project import apply_modules, migrate
 from tests.conftest import CloneDatabase
 
 from .conftest import APP, LAT, LNG, NEAR, App, DatabaseAccess, without_seeds
+from .test_employers import PERIOD, a_shift
 from .test_migrations import MIGRATIONS, ROLLBACKS, run
 
 EVENTS = ("gig.new", "application.new", "application.accepted", "application.rejected", "shift.reminder",
@@ -156,21 +157,16 @@ def test_an_achievement_is_told_in_the_transaction_that_unlocks_it(app: App) -> 
 
 @pytest.mark.req("G11")
 def test_a_payout_is_told_to_who_is_paid(app: App) -> None:
-    worker = app.a_user()
-    # Columns that the rule reads, in place of the ledger's table and of what its constraints ask for.
-    app.admin.execute(
-        "create temporary table paid (id uuid default gen_random_uuid(), user_id uuid, employer_id uuid, "
-        "timesheet_id uuid, amount numeric(12, 2), currency text, hours_worked numeric(10, 4))"
-    )
-    app.admin.execute(
-        "create trigger payouts_tell after insert on paid for each row execute function private.tell_of_payout()"
-    )
-    paid = "insert into paid (user_id, amount, currency, hours_worked) values (%s, 104.5, 'MYR', 8.3333)"
-    app.admin.execute(paid, [worker])
-    app.admin.execute(paid, [None])  # the account is gone
+    employer = app.a_user(employer=True)
+    worker, sheet = a_shift(app, employer)
+    app.call(employer, "approve_timesheet", p_timesheet_id=sheet)
+    app.call(employer, "create_payout_batch", **PERIOD)
+    paid = app.admin.execute("select amount::text, currency from public.payouts").fetchone()
+    assert paid is not None
     (event,) = events(app, "payout.made")
     assert str(event["subject_id"]) == worker
-    assert (event["context"]["amount"], event["context"]["hours"]) == ("104.50", "8.33")
+    told = event["context"]
+    assert (told["amount"], told["currency"], told["hours"]) == (paid["amount"], paid["currency"], "8.00")
 
 
 @pytest.mark.req("G11")

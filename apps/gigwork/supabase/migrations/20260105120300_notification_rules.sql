@@ -185,15 +185,9 @@ end
 $$;
 comment on function private.tell_of_payout() is 'payout.made, to who is paid.';
 
-do $$
-begin
-    if to_regclass('public.payouts') is not null then
-        create trigger payouts_tell
-        after insert on public.payouts
-        for each row execute function private.tell_of_payout();
-    end if;
-end
-$$;
+create trigger payouts_tell
+after insert on public.payouts
+for each row execute function private.tell_of_payout();
 
 create function private.remind_of_shifts(p_now timestamptz default now())
 returns int

@@ -1,7 +1,7 @@
 -- Undoes 20260105120300_notification_rules.sql. What is queued is sent all the same.
 select cron.unschedule('gigwork-shift-reminders');
 drop function private.remind_of_shifts(timestamptz);
-drop trigger if exists payouts_tell on public.payouts;
+drop trigger payouts_tell on public.payouts;
 drop function private.tell_of_payout();
 drop trigger user_achievements_tell on public.user_achievements;
 drop function private.tell_of_achievement();
