@@ -28,6 +28,7 @@ $(BIN)/python: | system
 $(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/python system
 	@echo 'basalt: installing Python packages' >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(BIN)/.installed-test: pyproject.toml constraints.txt $(BIN)/.installed
@@ -47,6 +48,7 @@ brokers:
 	@tools/install-test-brokers
 
 test: $(BIN)/.installed-test tests/contract/js/node_modules/.installed browser brokers
+	@$(BIN)/python -m compileall -q src  # the tests start hundreds of processes
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not long" $(TESTS)
 
 test-long: $(BIN)/.installed-test tests/contract/js/node_modules/.installed browser brokers

@@ -8,7 +8,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "basalt"
 
 # From the top. On the first and the last floor a room may import those named after it on the same floor.
 FLOORS = (
-    ("cli", "start", "supervisor", "worker", "gateway", "project"),
+    ("cli", "start", "supervisor", "children", "worker", "gateway", "project"),
     ("studio",),
     ("rest", "auth", "realtime", "storage", "functions", "notify"),
     ("jobs",),

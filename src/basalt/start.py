@@ -6,14 +6,21 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
 from basalt import observe
-from basalt.access import ProjectKeys
+from basalt.children import launch_children
 from basalt.config import Settings, load_settings
 from basalt.errors import BasaltError
-from basalt.supervisor import RunningProject, supervise
+from basalt.late import LateModule
+
+if TYPE_CHECKING:
+    from basalt import supervisor
+    from basalt.access import ProjectKeys
+else:
+    supervisor = LateModule("basalt.supervisor")
 
 
 def start(project_dir: Path, *, as_json: bool) -> None:
@@ -24,13 +31,18 @@ def start(project_dir: Path, *, as_json: bool) -> None:
     )
     report_settings_without_effect(settings)
 
-    def ready(running: RunningProject, keys: ProjectKeys) -> None:
+    asyncio.run(_run(settings, as_json=as_json))
+
+
+async def _run(settings: Settings, *, as_json: bool) -> None:
+    def ready(running: "supervisor.RunningProject", keys: "ProjectKeys") -> None:
         print_project(running, keys, as_json=as_json)
 
-    asyncio.run(supervise(settings, on_progress=lambda text: tell(f"{text} …"), on_ready=ready))
+    children = await launch_children(settings)  # they import while the supervisor is imported here
+    await supervisor.supervise(settings, children, on_progress=lambda text: tell(f"{text} …"), on_ready=ready)
 
 
-def print_project(running: RunningProject, keys: ProjectKeys, *, as_json: bool) -> None:
+def print_project(running: "supervisor.RunningProject", keys: "ProjectKeys", *, as_json: bool) -> None:
     """Where it runs and what opens it."""
     facts = {
         "API URL": running.api_url,

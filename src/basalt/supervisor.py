@@ -1,9 +1,8 @@
-"""Starts the processes of a project, watches them, restarts what dies, and stops them in order.
+"""Starts the parts of a project, watches them, restarts what dies, and stops them in order.
 
-The start: lock → ports → keys → PostgreSQL → bootstrap → migrations, seeds and buckets → gateway and worker. These two
-are launched before PostgreSQL, so that they have imported everything when it is their turn. A lock held by the running
-supervisor (not a pid file, which outlives a `kill -9`) says whether a project runs; the standard input of gateway and
-worker ends with us, so no child outlives us.
+The start: lock → ports → keys → PostgreSQL → bootstrap → migrations, seeds and buckets → gateway and worker, which wait
+for it (`children`). A lock held by the running supervisor (not a pid file, which outlives a `kill -9`) says whether a
+project runs.
 """
 
 import asyncio
@@ -13,7 +12,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +23,7 @@ from typing import IO, Any
 from basalt import observe
 from basalt.access import ProjectKeys, load_project_keys
 from basalt.auth import check_message_settings
+from basalt.children import Child
 from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.postgres import (
@@ -73,10 +72,26 @@ class RunningProject:
 
 
 async def supervise(
-    settings: Settings, *, on_progress: Progress, on_ready: Callable[[RunningProject, ProjectKeys], None]
+    settings: Settings,
+    children: Sequence[Child],
+    *,
+    on_progress: Progress,
+    on_ready: Callable[[RunningProject, ProjectKeys], None],
 ) -> None:
-    """Run the project until SIGINT or SIGTERM. Raises BasaltError when it cannot start; whatever was started
-    is stopped again."""
+    """Run the project until SIGINT or SIGTERM, with children that wait to be admitted. Raises BasaltError when it
+    cannot start; whatever was started is stopped again."""
+    try:
+        await _supervise(settings, children, on_progress, on_ready)
+    finally:
+        await asyncio.gather(*(child.stop() for child in children))
+
+
+async def _supervise(
+    settings: Settings,
+    children: Sequence[Child],
+    on_progress: Progress,
+    on_ready: Callable[[RunningProject, ProjectKeys], None],
+) -> None:
     check_message_settings(settings)
     check_bucket_settings(settings)
     with hold_project(settings.state_dir) as state_file, observe.Telemetry(settings):
@@ -87,11 +102,8 @@ async def supervise(
             loop.add_signal_handler(signal_number, stopping.set)
         keys = load_project_keys(settings.state_dir, settings)
         cluster = None if settings.db.url else private_cluster(settings)
-        children = _children(settings)
         try:
             try:
-                for child in children:
-                    await child.launch()
                 access = await asyncio.to_thread(prepare_database, settings, cluster, on_progress)
                 if stopping.is_set():
                     return
@@ -153,9 +165,7 @@ def _describe(settings: Settings, access: DatabaseAccess) -> RunningProject:
     )
 
 
-async def _watch(
-    children: "Sequence[_Child]", cluster: PrivateCluster | None, stopping: asyncio.Event
-) -> None:
+async def _watch(children: Sequence[Child], cluster: PrivateCluster | None, stopping: asyncio.Event) -> None:
     """Until told to stop: whoever died is started again, with a growing pause when it dies at once."""
     async with asyncio.TaskGroup() as group:
         if cluster is not None:
@@ -171,7 +181,7 @@ async def _watch_cluster(cluster: PrivateCluster, stopping: asyncio.Event) -> No
             await _restart("postgres", asyncio.to_thread(cluster.ensure))
 
 
-async def _watch_child(child: "_Child", stopping: asyncio.Event) -> None:
+async def _watch_child(child: Child, stopping: asyncio.Event) -> None:
     back_off_s = FIRST_BACK_OFF_S
     while not await wait_within(stopping, WATCH_INTERVAL_S):
         if child.is_alive():
@@ -192,79 +202,7 @@ async def _restart(name: str, start: Any) -> None:
         observe.event(f"{name}_restart_failed", level="error", error=error)
 
 
-def _children(settings: Settings) -> "list[_Child]":
-    """What answers requests first: the gateway, and the worker where it is a process of its own."""
-    worker = settings.basalt.worker
-    gateway_s, worker_s = settings.basalt.drain_timeout_s + 5, worker.drain_timeout_s + 5
-    match worker.mode:
-        case "gateway":
-            return [_Child("worker", settings, max(gateway_s, worker_s), "--with-gateway")]
-        case "process":
-            return [_Child("gateway", settings, gateway_s), _Child("worker", settings, worker_s)]
-        case "off":
-            return [_Child("gateway", settings, gateway_s)]
-
-
-class _Child:
-    """The process of `basalt.NAME`. A pipe as its standard input admits it to the database, by a line, and ends when
-    we die, however we die."""
-
-    def __init__(self, name: str, settings: Settings, stop_limit_s: float, *options: str) -> None:
-        self.name = name
-        self._command = [
-            sys.executable,
-            "-P",  # whatever lies in the folder where we were started is not Basalt's
-            "-m",
-            f"basalt.{name}",
-            str(settings.project_dir),
-            "--exit-with-stdin",
-            *options,
-        ]
-        self._stop_limit_s = stop_limit_s
-        self._process: asyncio.subprocess.Process | None = None
-        self._started_at = 0.0
-
-    async def start(self) -> None:
-        await self.launch()
-        self.admit()
-
-    async def launch(self) -> None:
-        """It imports what it is made of, and waits."""
-        self._started_at = time.monotonic()
-        # A session of its own: Ctrl-C in the terminal is for the supervisor, which stops the others in order.
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.PIPE, start_new_session=True
-        )
-
-    def admit(self) -> None:
-        """The database is ready. A process that has died meanwhile is found by whoever watches it."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
-
-    def is_alive(self) -> bool:
-        return self._process is not None and self._process.returncode is None
-
-    def exit_code(self) -> int | None:
-        return self._process.returncode if self._process else None
-
-    def age_s(self) -> float:
-        return time.monotonic() - self._started_at
-
-    async def stop(self) -> None:
-        if self._process is None or self._process.returncode is not None:
-            return
-        self._process.terminate()
-        try:
-            async with asyncio.timeout(self._stop_limit_s):
-                await self._process.wait()
-        except TimeoutError:
-            observe.event(f"{self.name}_killed", level="warning", after_s=self._stop_limit_s)
-            self._process.kill()
-            await self._process.wait()
-
-
-async def _wait_ready(gateway: _Child, settings: Settings, stopping: asyncio.Event) -> None:
+async def _wait_ready(gateway: Child, settings: Settings, stopping: asyncio.Event) -> None:
     """Until `/ready` answers. Raises StartError when the gateway ends first or time is up."""
     url = f"http://{settings.api.host}:{settings.api.port}/ready"
     deadline = time.monotonic() + READY_LIMIT_S

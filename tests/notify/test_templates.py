@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from basalt.notify import Template, TemplateError, render
-from basalt.notify.templates import TemplateBook, build_variables, check_template, check_variables
+from basalt.notify.template_book import TemplateBook
+from basalt.notify.templates import build_variables, check_template, check_variables
 from basalt.postgres import DatabaseAccess, open_pool
 
 pytestmark = [pytest.mark.req("H21")]

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import orjson
 import typer
 
 from basalt.cli.options import AsJson, Directory, check_project, load_project
+from basalt.cli.starting import become_supervisor
 from basalt.errors import BasaltError
 from basalt.late import LateModule
 
@@ -31,8 +31,7 @@ STOP_LIMIT_S = 30.0
 def start(directory: Directory = Path(), as_json: AsJson = False) -> None:
     """Start a project in the foreground: PostgreSQL, migrations, seeds, gateway. Ctrl-C stops it."""
     check_project(directory)
-    options = ["--json"] if as_json else []
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "basalt.start", *options, "--", str(directory)])  # noqa: S606  itself
+    become_supervisor(directory, as_json=as_json)
 
 
 def status(directory: Directory = Path(), as_json: AsJson = False) -> None:

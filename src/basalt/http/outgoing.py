@@ -21,6 +21,7 @@ from basalt.http.addresses import (
     SystemResolver,
     is_public_address,
 )
+from basalt.http.tls import trusted_authorities
 from basalt.observe import outgoing_headers, span
 
 MAX_ANSWER_BYTES = 1024 * 1024
@@ -56,10 +57,12 @@ class OutgoingClient:
     `allow_private` is the operator's word that those may lie in private networks."""
 
     def __init__(self, *, is_guarded: bool = False, allow_private: bool = False) -> None:
-        transport = httpx2.AsyncHTTPTransport(trust_env=not is_guarded, limits=LIMITS)
+        transport = httpx2.AsyncHTTPTransport(
+            verify=trusted_authorities(), trust_env=not is_guarded, limits=LIMITS
+        )
         if is_guarded:
             transport._pool = httpcore2.AsyncConnectionPool(
-                ssl_context=httpx2.create_ssl_context(),
+                ssl_context=trusted_authorities(),
                 network_backend=GuardedBackend(AddressGuard(allow_private=allow_private), SystemResolver()),
             )
         self._client = httpx2.AsyncClient(transport=transport, follow_redirects=False)

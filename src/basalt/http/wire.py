@@ -25,6 +25,7 @@ from basalt.http.addresses import (
     UnknownHostError,
     resolved_at,
 )
+from basalt.http.tls import trusted_authorities
 
 # Node closes an idle connection after five seconds: one that is older may close under our request.
 KEPT_S = 4.0
@@ -141,7 +142,7 @@ class WireClient:
     ) -> None:
         self._resolver = SystemResolver()
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl_context or httpx2.create_ssl_context(),
+            ssl_context=ssl_context or trusted_authorities(),
             max_connections=None,
             max_keepalive_connections=KEPT_CONNECTIONS,
             keepalive_expiry=KEPT_S,

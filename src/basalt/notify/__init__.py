@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from basalt.notify.outflow import Ways
     from basalt.notify.service import NotifyService
     from basalt.notify.signed import is_signed
-    from basalt.notify.templates import Rendered, Template, TemplateBook, build_variables, render
+    from basalt.notify.template_book import Template, TemplateBook
+    from basalt.notify.templates import Rendered, build_variables, render
 
 __all__ = [
     "Dispatcher",
@@ -64,9 +65,9 @@ ELSEWHERE = {
     "NotifyJobs": "basalt.notify.jobs",
     "NotifyService": "basalt.notify.service",
     "Rendered": "basalt.notify.templates",
-    "Template": "basalt.notify.templates",
+    "Template": "basalt.notify.template_book",
     "Ways": "basalt.notify.outflow",
-    "TemplateBook": "basalt.notify.templates",
+    "TemplateBook": "basalt.notify.template_book",
     "build_variables": "basalt.notify.templates",
     "is_signed": "basalt.notify.signed",
     "render": "basalt.notify.templates",

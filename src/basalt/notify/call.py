@@ -9,7 +9,7 @@ import msgspec
 from basalt.config import NotifySettings
 from basalt.http import Request
 from basalt.notify.errors import NotifyError
-from basalt.notify.templates import TemplateBook
+from basalt.notify.template_book import TemplateBook
 from basalt.postgres import Pool
 from basalt.senders import ReportReader
 

@@ -19,7 +19,7 @@ from basalt.notify.call import Call, read_body
 from basalt.notify.errors import NotifyError
 from basalt.notify.preferences import NotifyChannel
 from basalt.notify.rendering import rehearse
-from basalt.notify.templates import Template
+from basalt.notify.template_book import Template
 
 MAX_AUDIENCE_BYTES = 5_000_000  # a hundred thousand users
 

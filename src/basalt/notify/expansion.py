@@ -30,7 +30,7 @@ from basalt.notify.preferences import NO_PREFERENCES
 from basalt.notify.queueing import NewRow, insert_rows
 from basalt.notify.rendering import Writer
 from basalt.notify.shipments import LEAST, Shipment, insert_shipment
-from basalt.notify.templates import TemplateBook
+from basalt.notify.template_book import TemplateBook
 from basalt.postgres import Pool
 from basalt.senders import DeliverySender
 

@@ -13,7 +13,7 @@ from basalt.notify.planning import PlannedRow, plan_time
 from basalt.notify.preferences import NotifyChannel
 from basalt.notify.queueing import insert_rows
 from basalt.notify.rendering import Writer
-from basalt.notify.templates import TemplateBook
+from basalt.notify.template_book import TemplateBook
 from basalt.postgres import Pool
 from basalt.senders import DeliverySender
 

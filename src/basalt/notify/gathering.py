@@ -21,7 +21,7 @@ from basalt.notify.planning import PlannedRow, Recipient, RowStatus, find_send_t
 from basalt.notify.preferences import NotifyChannel, Preferences
 from basalt.notify.queueing import NewRow, insert_rows
 from basalt.notify.rendering import NOBODY, Writer, build_payload
-from basalt.notify.templates import TemplateBook
+from basalt.notify.template_book import TemplateBook
 from basalt.postgres import Pool
 from basalt.senders import DeliverySender
 

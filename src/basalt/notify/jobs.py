@@ -11,7 +11,7 @@ from basalt.notify.gathering import DigestGatherer
 from basalt.notify.outflow import Ways
 from basalt.notify.receipts import ReceiptGatherer
 from basalt.notify.sending import BuildSenders
-from basalt.notify.templates import TemplateBook
+from basalt.notify.template_book import TemplateBook
 from basalt.postgres import DatabaseAccess, open_pool
 from basalt.senders import build_delivery_senders
 

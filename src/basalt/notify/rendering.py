@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from basalt.notify.event import Event, EventError
 from basalt.notify.preferences import CHANNELS, NotifyChannel, Preferences
+from basalt.notify.template_book import Template, TemplateBook
 from basalt.notify.templates import (
     Rendered,
-    Template,
-    TemplateBook,
     build_variables,
     check_variables,
     render,

@@ -12,7 +12,7 @@ from basalt.http import Request, Response
 from basalt.notify.call import Call, NotifyContext
 from basalt.notify.errors import NotifyError
 from basalt.notify.routes import ROUTES
-from basalt.notify.templates import TemplateBook
+from basalt.notify.template_book import TemplateBook
 from basalt.postgres import DatabaseAccess, open_pool
 from basalt.senders import ReportReader
 

@@ -17,7 +17,8 @@ from basalt.notify.call import Call, read_body
 from basalt.notify.errors import NotifyError
 from basalt.notify.preferences import NotifyChannel
 from basalt.notify.rendering import rehearse
-from basalt.notify.templates import Rendered, Template, check_template
+from basalt.notify.template_book import Template
+from basalt.notify.templates import Rendered, check_template
 
 MAX_TEMPLATE_BYTES = 512 * 1024
 MAX_TEMPLATES = 1000
