@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
@@ -21,10 +21,14 @@ select e.id::text as id, e.event_type, e.actor_id::text as actor_id, e.subject_i
 from public.notification_events as e
 where e.id = %s
 """
-LOCK_EVENT: Final = LOAD_EVENT + "for no key update"
+# Not the row, which is looked up for every message that refers to it: a lock on it makes that slower.
+LOCK_EVENT: Final = "select pg_advisory_xact_lock(hashtextextended(%(id)s::uuid::text, 1650553715))"
 FAIL_EVENT: Final = """
-update public.notification_events set status = 'failed', error = %(error)s
-where id = %(id)s and status in ('pending', 'expanding')
+update public.notification_events as e
+set status = 'failed', error = %(error)s, recipient_count = coalesce(x.recipient_count, e.recipient_count),
+    queued_count = coalesce(x.queued_count, e.queued_count)
+from (values (%(id)s::uuid)) as failed(id) left join basalt.notification_expansions as x on x.event_id = failed.id
+where e.id = failed.id and e.status in ('pending', 'expanding')
 """
 
 
@@ -89,15 +93,12 @@ class Problems:
 
 async def lock_event(connection: Connection, event_id: str) -> Event | None:
     """The event, which nobody else expands or cancels until the transaction ends."""
-    return await _load(connection, LOCK_EVENT, event_id)
+    await connection.execute(LOCK_EVENT, {"id": event_id})
+    return await load_event(connection, event_id)
 
 
 async def load_event(connection: Connection, event_id: str) -> Event | None:
-    return await _load(connection, LOAD_EVENT, event_id)
-
-
-async def _load(connection: Connection, statement: LiteralString, event_id: str) -> Event | None:
-    row = await (await connection.execute(statement, [event_id])).fetchone()
+    row = await (await connection.execute(LOAD_EVENT, [event_id])).fetchone()
     if row is None:
         return None
     row["channels"] = None if row["channels"] is None else tuple(row["channels"])

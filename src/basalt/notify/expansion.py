@@ -52,17 +52,23 @@ LOAD_CURSOR: Final = (
     "select x.cursor::text as cursor from basalt.notification_expansions as x where x.event_id = %s"
 )
 NOTE_PAGE: Final = """
-with moved as (
-    update basalt.notification_expansions set cursor = %(cursor)s where event_id = %(id)s)
-update public.notification_events
-set recipient_count = recipient_count + %(people)s, queued_count = queued_count + %(rows)s, error = %(error)s
-where id = %(id)s
-returning recipient_count
+update basalt.notification_expansions
+set cursor = %(cursor)s, recipient_count = recipient_count + %(people)s, queued_count = queued_count + %(rows)s
+where event_id = %(id)s
+returning recipient_count, clock_timestamp() - shown_at >= interval '1 second' as is_due
+"""
+SHOW: Final = """
+with shown as (
+    update basalt.notification_expansions set shown_at = clock_timestamp() where event_id = %(id)s
+    returning recipient_count, queued_count)
+update public.notification_events as e
+set recipient_count = s.recipient_count, queued_count = s.queued_count, error = %(error)s
+from shown as s where e.id = %(id)s
 """
 FINISH: Final = """
 with expansion as (delete from basalt.notification_expansions where event_id = %(id)s),
 recipients as (delete from basalt.notification_recipients where event_id = %(id)s)
-update public.notification_events set status = 'expanded' where id = %(id)s
+update public.notification_events set status = 'expanded' where id = %(id)s and status = 'expanding'
 """
 GO_ON: Final = """
 select basalt.enqueue(
@@ -193,11 +199,12 @@ class Expander:
                 "cursor": people[-1].user_id if people else row["cursor"],
                 "people": sum(person.addresses is not None for person in people),
                 "rows": queued + len(rows) - len(rest),
-                "error": render_error(problems),
             }
             noted = await (await connection.execute(NOTE_PAGE, params)).fetchone()
             assert noted is not None
             is_last = len(people) == len(page) < self._page_size
+            if is_last or noted["is_due"] or problems.render() != event.error:
+                await connection.execute(SHOW, {"id": event.id, "error": render_error(problems)})
             if is_last:
                 await connection.execute(FINISH, {"id": event.id})
             counts = {provider: len(several) for provider, several in leaving.items()}

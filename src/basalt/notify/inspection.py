@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from basalt.notify.errors import NotifyError
+from basalt.notify.event import LOCK_EVENT
 from basalt.postgres import DatabaseAccess
 
 LIST_EVENTS: Final = """
@@ -63,12 +64,14 @@ q.event_id = %s and q.status = 'failed' and not exists (
         and n.id > q.id)
 """
 CANCEL: Final = """
-with gone as (delete from basalt.notification_expansions where event_id = %(id)s),
+with gone as (
+    delete from basalt.notification_expansions where event_id = %(id)s returning recipient_count, queued_count),
 recipients as (delete from basalt.notification_recipients where event_id = %(id)s)
-update public.notification_events as e set status = 'cancelled'
+update public.notification_events as e
+set status = 'cancelled', recipient_count = coalesce((select g.recipient_count from gone as g), e.recipient_count),
+    queued_count = coalesce((select g.queued_count from gone as g), e.queued_count)
 where e.id = %(id)s and e.status in ('pending', 'expanding', 'expanded')
 """
-# A statement of its own: what is being expanded holds the event until its page is written, and only then is it seen.
 STOP_ROWS: Final = """
 with stopped as (
     update public.notification_queue as q set status = 'cancelled', finished_at = now()
@@ -135,6 +138,7 @@ def cancel_event(access: DatabaseAccess, event_id: str) -> int:
     in hand goes on."""
     show_event(access, event_id, most=0)
     with _connected(access) as cursor:
+        cursor.execute(LOCK_EVENT, {"id": event_id})
         cursor.execute(CANCEL, {"id": event_id})
         row = cursor.execute(STOP_ROWS, {"id": event_id}).fetchone()
     assert row is not None

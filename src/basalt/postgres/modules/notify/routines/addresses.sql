@@ -22,7 +22,7 @@ as $$
         as own(channel, address)
     left join public.notification_channels as c
         on c.user_id = person.id and c.channel = own.channel and c.address = own.address
-    where own.channel = any (channels) and own.address is not null and c.is_enabled is not false
+    where channels && array['email', 'sms'] and own.channel = any (channels) and own.address is not null and c.is_enabled is not false
 $$;
 
 comment on function basalt.notification_addresses(auth.users, text[]) is 'Where somebody is reached by these channels.';

@@ -224,10 +224,12 @@ as $$
         where q.event_id = event group by q.channel, q.status)
     select jsonb_build_object(
         'id', e.id, 'event_type', e.event_type, 'status', e.status, 'error', e.error, 'triggered_at', e.triggered_at,
-        'scheduled_for', e.scheduled_for, 'expires_at', e.expires_at, 'recipients', e.recipient_count,
+        'scheduled_for', e.scheduled_for, 'expires_at', e.expires_at,
+        'recipients', coalesce(x.recipient_count, e.recipient_count),
         'queued', sums.queued + s.sending, 'waiting', sums.waiting + s.sending, 'sent', sums.sent, 'delivered', sums.delivered,
         'failed', sums.failed, 'cancelled', sums.cancelled, 'by_channel', sums.by_channel)
     from public.notification_events as e
+    left join basalt.notification_expansions as x on x.event_id = e.id
     cross join lateral (
         select coalesce(sum(cardinality(s.ids)), 0) as sending from basalt.notification_shipments as s
         where s.event_id = e.id) as s

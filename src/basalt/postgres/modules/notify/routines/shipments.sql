@@ -8,8 +8,7 @@ returns table (
     status text, delivery text, message_id text, error_code text, response jsonb, delay_s double precision,
     is_uncounted boolean)
 language sql
-stable
-set search_path = pg_catalog, pg_temp
+stable  -- and without a search path of its own, so that it becomes a part of the query that calls it
 as $$
     with texts as materialized (
         select t.number - 1 as number, t.value ->> 'channel' as channel, (t.value ->> 'template_id')::uuid as template_id,
@@ -38,10 +37,13 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    rest_status text := case when exists (
-        select from public.notification_events as e where e.id = shipment.event_id and e.status = 'cancelled')
-        then 'cancelled' else 'pending' end;
+    rest_status text := (
+        select case e.status when 'cancelled' then 'cancelled' else 'pending' end
+        from public.notification_events as e where e.id = shipment.event_id);
 begin
+    if rest_status is null then
+        return;  -- the event was deleted meanwhile, and its messages with it
+    end if;
     with message as materialized (
         select m.*, m.status = 'pending' as goes_on from basalt.read_shipment(shipment, ends) as m),
     made as (
