@@ -1,8 +1,10 @@
 """Tests that are programs: Python's by pytest, in one run, and clients by Node.js, a process for each file."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from basalt.project.testing.results import FileResult
 from basalt.project.testing.tap import Case, parse_tap
 
 OUTPUT_CHARS: Final = 4000
+INTERRUPT_LIMIT_S: Final = 20.0
 PYTEST_SAID_SO: Final = (0, 1)  # passed, failed; above that it could not work
 PYTEST_FOUND_NONE: Final = 5
 
@@ -100,6 +103,17 @@ def run_client(
     )
 
 
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """With all that it has started; what takes an interrupt, as pytest does, stops that itself."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(INTERRUPT_LIMIT_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def _run(
     command: Sequence[str], project_dir: Path, environ: Mapping[str, str], *, limit_s: float
 ) -> tuple[int | None, str]:
@@ -112,14 +126,13 @@ def _run(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             code: int | None = process.wait(limit_s)
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _end(process)
         output.seek(0)
         return code, output.read().decode("utf-8", "replace")[-OUTPUT_CHARS * 4 :]
