@@ -1,10 +1,11 @@
 """The app's schema in a database of its own for each test, without the seeds, and people to act in it."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +62,32 @@ class App:
 
     access: DatabaseAccess
     admin: Connection
+    idle: list[Connection] = field(default_factory=list)
 
     @contextmanager
     def acting_as(self, user_id: str | None, role: str | None = None) -> Iterator[Connection]:
         """One transaction as a user (None: nobody signed in) or as `service_role`."""
         chosen = role or ("authenticated" if user_id else "anon")
         claims = json.dumps({"role": chosen, **({"sub": user_id} if user_id else {})})
-        with psycopg.connect(self.access.conninfo("authenticator"), row_factory=dict_row) as connection:
-            connection.execute("select set_config('role', %s, true)", [chosen])
-            connection.execute("select set_config('request.jwt.claims', %s, true)", [claims])
-            yield connection
+        try:
+            connection = self.idle.pop()
+        except IndexError:
+            connection = psycopg.connect(
+                self.access.conninfo("authenticator"), row_factory=dict_row, autocommit=True
+            )
+        try:
+            with connection.transaction():
+                connection.execute(
+                    "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)",
+                    [chosen, claims],
+                )
+                yield connection
+        finally:  # logging in costs more than what most tests do
+            self.idle.append(connection)
+
+    def close(self) -> None:
+        while self.idle:
+            self.idle.pop().close()
 
     def call(self, user_id: str | None, routine: str, *, as_role: str | None = None, **arguments: Any) -> Any:
         """A routine called as a person; its value."""
@@ -131,7 +148,22 @@ class App:
 @pytest.fixture
 def app(access: DatabaseAccess) -> Iterator[App]:
     with psycopg.connect(access.conninfo("postgres"), row_factory=dict_row, autocommit=True) as admin:
-        yield App(access, admin)
+        app = App(access, admin)
+        yield app
+        app.close()
+
+
+BLOCKED_SESSIONS = """
+select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+"""
+
+
+def wait_for_blocked_sessions(app: App, count: int = 1) -> None:
+    """Until so many in this database wait for a lock."""
+    deadline = time.monotonic() + 10
+    with psycopg.connect(app.access.conninfo("postgres"), autocommit=True) as onlooker:
+        while onlooker.execute(BLOCKED_SESSIONS).fetchone() != (count,):
+            assert time.monotonic() < deadline
 
 
 @pytest.fixture

@@ -62,7 +62,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         admin = stack.enter_context(
             psycopg.connect(server.database_url, row_factory=dict_row, autocommit=True)
         )
-        yield Running(server, fcm, mixpanel, twilio, App(load_access(project / ".basalt"), admin))
+        app = App(load_access(project / ".basalt"), admin)
+        stack.callback(app.close)
+        yield Running(server, fcm, mixpanel, twilio, app)
 
 
 @contextmanager
