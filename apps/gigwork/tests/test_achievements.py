@@ -290,7 +290,10 @@ def test_levels_follow_thresholds_that_an_administrator_changes(app: App) -> Non
     with app.acting_as(None, "service_role") as connection:
         connection.execute("delete from public.levels where level = 3")
     assert level() == (2, 900)
-    assert (app.one("select level from public.users where id = %s", other), levels_told(app, other)) == (1, [])
+    assert (app.one("select level from public.users where id = %s", other), levels_told(app, other)) == (
+        1,
+        [],
+    )
 
 
 @pytest.mark.req("G8")
