@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import LAT, LNG, NEAR, App, wait_for_blocked_sessions
+from .acting import LAT, LNG, NEAR, App, wait_for_blocked_sessions
 
 Refused = Callable[..., psycopg.Error]
 TODAY = (datetime.now(UTC) + timedelta(hours=8)).date()

@@ -10,7 +10,8 @@ import pytest
 from basalt.project import apply_modules, migrate
 from tests.conftest import CloneDatabase
 
-from .conftest import APP, LAT, LNG, NEAR, App, DatabaseAccess, wait_for_blocked_sessions, without_seeds
+from .acting import LAT, LNG, NEAR, App, wait_for_blocked_sessions
+from .conftest import APP, DatabaseAccess, without_seeds
 from .test_employers import PERIOD, a_shift
 from .test_migrations import MIGRATIONS, ROLLBACKS, run
 

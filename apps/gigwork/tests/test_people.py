@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import LAT, LNG, NEAR, App, wait_for_blocked_sessions
+from .acting import LAT, LNG, NEAR, App, wait_for_blocked_sessions
 
 Refused = Callable[..., psycopg.Error]
 

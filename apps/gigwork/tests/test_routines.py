@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import FAR, LAT, LNG, NEAR, App
+from .acting import FAR, LAT, LNG, NEAR, App
 
 Refused = Callable[..., psycopg.Error]
 
