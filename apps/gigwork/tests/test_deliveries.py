@@ -198,6 +198,7 @@ def test_the_standings_are_refreshed_each_hour_of_singapore_and_cached(gigwork: 
     assert schedule == {"schedule": "0 * * * *", "timezone": "Asia/Singapore", "active": True}
     gig_id = gigwork.app.a_gig()
     worker = gigwork.app.an_accepted_worker(gig_id)
+    gigwork.app.admin.execute("delete from cache.kv_store where key like 'leaderboard:%'")
     gigwork.app.admin.execute("select basalt.enqueue('update-leaderboard')")  # what the schedule does
     cached = (
         "select jsonb_path_exists(value, '$[*] ? (@.points_earned >= 10)') from cache.kv_store where key = %s"

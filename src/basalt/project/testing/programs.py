@@ -40,7 +40,7 @@ def run_python(
         report = Path(folder) / "report.xml"
         command = [
             *(sys.executable, "-m", "pytest", "-q", "--tb=short", "--color=no"),
-            # Its usual folder is closed whenever another run begins, also to a PostgreSQL that a test has started there.
+            # Its usual folder is closed whenever another run begins, also to a PostgreSQL that a test started there.
             f"--basetemp={Path(folder) / 'files'}",
             *("-o", "junit_family=xunit1", f"--junitxml={report}", *(str(test.path) for test in tests)),
         ]
