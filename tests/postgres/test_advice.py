@@ -390,7 +390,9 @@ def test_an_extension_of_the_projects_own_moves_out_too(database: DatabaseAccess
     assert [each for each in look(database) if each.check == "extension_in_public"] == []
 
 
-def test_an_extension_is_moved_for_its_owner_and_to_where_postgres_may_create(database: DatabaseAccess) -> None:
+def test_an_extension_is_moved_for_its_owner_and_to_where_postgres_may_create(
+    database: DatabaseAccess,
+) -> None:
     with psycopg.connect(database.conninfo("supabase_admin"), autocommit=True) as connection:
         connection.execute("create extension citext with schema public")
     with psycopg.connect(database.conninfo("postgres"), autocommit=True) as connection:

@@ -76,9 +76,16 @@ class ExtensionStatements:
     def _as_superuser(self, text: str) -> str | None:
         """`alter extension … set schema` by the routine that may, where the server has it."""
         node = _parse(text)
-        if not isinstance(node, ast.AlterObjectSchemaStmt) or self._connection.execute(MOVES).fetchone() is None:
+        if (
+            not isinstance(node, ast.AlterObjectSchemaStmt)
+            or self._connection.execute(MOVES).fetchone() is None
+        ):
             return None
-        return sql.SQL("select basalt.move_extension({}, {})").format(node.object.sval, node.newschema).as_string()
+        return (
+            sql.SQL("select basalt.move_extension({}, {})")
+            .format(node.object.sval, node.newschema)
+            .as_string()
+        )
 
     def missing(self, name: str) -> Decision | None:
         """The refusal of an extension that nobody has; None for every other."""
