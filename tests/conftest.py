@@ -192,8 +192,9 @@ def depot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def create_database(connection: psycopg.Connection, name: str, template: str) -> None:
     """A copy of `template`, owned by `postgres` where that role exists already, as the bootstrap leaves
-    it."""
+    it. Files are copied, which takes half the time of writing each block to the log."""
     names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
-    connection.execute(sql.SQL("create database {name} template {template}").format(**names))
+    by_files = sql.SQL(" strategy file_copy" if connection.info.server_version >= 150000 else "")
+    connection.execute(sql.SQL("create database {name} template {template}").format(**names) + by_files)
     if connection.execute("select from pg_roles where rolname = 'postgres'").rowcount:
         connection.execute(sql.SQL("alter database {name} owner to postgres").format(**names))

@@ -1,11 +1,11 @@
-"""A database with a shop in it."""
+"""A database with a shop in it, and commands that find it by its address."""
 
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from basalt.postgres import DatabaseAccess
+from basalt.postgres import DatabaseAccess, apply_bootstrap
 from tests.project.shop import ADA, BOB, SHOP
 
 
@@ -29,3 +29,12 @@ def shop(database: DatabaseAccess) -> Iterator[psycopg.Connection]:
             )
         connection.execute(SHOP.encode())
         yield connection
+
+
+@pytest.fixture
+def by_url(database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands find the database by its address. They give the service roles passwords of their own, which other tests
+    do not know: they get the cluster's back."""
+    monkeypatch.setenv("DATABASE_URL", database.url("supabase_admin"))
+    yield
+    apply_bootstrap(database)

@@ -135,27 +135,27 @@ def test_what_takes_rows_away_is_told(
     assert plan_rollbacks(database, project)[0].losses == losses
 
 
-def db(database: DatabaseAccess, *arguments: str, answer: str | None = None) -> Result:
-    environ = {"DATABASE_URL": database.url("supabase_admin")}
-    return CliRunner().invoke(app, ["db", *arguments], env=environ, input=answer)
+def db(*arguments: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["db", *arguments], input=answer)
 
 
+@pytest.mark.usefixtures("by_url")
 def test_the_command_asks_before_rows_are_lost(database: DatabaseAccess, project: Path) -> None:
     where = str(project)
-    listed = json.loads(db(database, "list", where, "--json").stdout)
+    listed = json.loads(db("list", where, "--json").stdout)
     assert [row["has_rollback"] for row in listed] == [True, True, True]
-    dry = db(database, "down", "2", where, "--dry-run")
+    dry = db("down", "2", where, "--dry-run")
     assert dry.stdout.splitlines() == ["Would undo 3_c", "Would undo 2_b", "    drop table public.b"]
     assert applied(database, project) == ["1", "2", "3"]
-    assert db(database, "down", where).stdout.endswith("1 undone.\n")  # a view holds no rows
-    refused = db(database, "down", where, answer="n\n")
+    assert db("down", where).stdout.endswith("1 undone.\n")  # a view holds no rows
+    refused = db("down", where, answer="n\n")
     assert refused.exit_code == 1
     assert applied(database, project) == ["1", "2"]
-    assert db(database, "down", where, "--yes").exit_code == 0
+    assert db("down", where, "--yes").exit_code == 0
     (project / "supabase/rollbacks/1_a.sql").unlink()
-    missing = db(database, "down", where, "--yes")
+    missing = db("down", where, "--yes")
     assert isinstance(missing.exception, BasaltError)
-    assert db(database, "down", "none", where).exit_code == 2
+    assert db("down", "none", where).exit_code == 2
     assert relations(database) == ["a"]
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -13,7 +12,7 @@ from typer.testing import CliRunner
 from basalt.cli.main import app
 from basalt.config import PrivacyTableSettings
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess, apply_bootstrap
+from basalt.postgres import DatabaseAccess
 from basalt.project import erase_user, export_user
 from basalt.project.privacy.planning import plan_erasure
 from basalt.project.privacy.references import ForeignKey, reach
@@ -241,15 +240,6 @@ def test_circles_of_keys_end() -> None:
         ("delete", "a.c"),
         ("delete", "a.a"),
     ]
-
-
-@pytest.fixture
-def by_url(database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Commands find the database by its address. They give the service roles passwords of their own, which other tests
-    do not know: they get the cluster's back."""
-    monkeypatch.setenv("DATABASE_URL", database.url("supabase_admin"))
-    yield
-    apply_bootstrap(database)
 
 
 @pytest.mark.usefixtures("by_url")

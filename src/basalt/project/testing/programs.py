@@ -19,6 +19,7 @@ from basalt.project.testing.results import FileResult
 from basalt.project.testing.tap import Case, parse_tap
 
 OUTPUT_CHARS: Final = 4000
+INTERRUPT_LIMIT_S: Final = 20.0
 PYTEST_SAID_SO: Final = (0, 1)  # passed, failed; above that it could not work
 PYTEST_FOUND_NONE: Final = 5
 
@@ -67,13 +68,13 @@ def run_python(
 
 
 def _where_it_stood(output: str) -> str:
-    """The test that `pytest -v` has named last, without an outcome behind it.
+    """The test that `pytest -v` has named last, where it has told no outcome of it.
 
-    >>> _where_it_stood("tests/test_a.py::test_one PASSED [ 50%]\\ntests/test_a.py::test_two ")
+    >>> _where_it_stood("tests/test_a.py::test_one PASSED [ 50%]\\ntests/test_a.py::test_two \\n!! Interrupted !!")
     '; it was at tests/test_a.py::test_two'
     """
-    name = output.rstrip().rpartition("\n")[2]
-    return f"; it was at {name}" if "::" in name and not name.endswith("]") else ""
+    named = [line.strip() for line in output.splitlines() if "::" in line and not line.startswith((" ", "E"))]
+    return f"; it was at {named[-1]}" if named and not named[-1].endswith("]") else ""
 
 
 def _read_junit(path: Path) -> Iterator[tuple[str, Case]]:
@@ -116,6 +117,17 @@ def run_client(
     )
 
 
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """With all that it has started; what takes an interrupt, as pytest does, stops that itself."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(INTERRUPT_LIMIT_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def _run(
     command: Sequence[str], project_dir: Path, environ: Mapping[str, str], *, limit_s: float
 ) -> tuple[int | None, str]:
@@ -136,8 +148,6 @@ def _run(
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end(process)
         output.seek(0)
         return code, output.read().decode("utf-8", "replace")[-OUTPUT_CHARS * 4 :]

@@ -42,7 +42,7 @@ def running_project(made: Throwaway) -> Iterator[Mapping[str, str]]:
                 "-c",
                 "from basalt.cli import main; main()",
                 "start",
-                str(_folder(made)),
+                str(made.settings.project_dir),
                 "--json",
             ],
             stdin=subprocess.DEVNULL,
@@ -67,10 +67,6 @@ def running_project(made: Throwaway) -> Iterator[Mapping[str, str]]:
                 process.wait()
         if process.stdout is not None:
             process.stdout.close()
-
-
-def _folder(made: Throwaway) -> os.PathLike[str]:
-    return made.settings.project_dir
 
 
 def _environ(made: Throwaway) -> dict[str, str]:
