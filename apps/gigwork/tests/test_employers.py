@@ -66,6 +66,47 @@ def test_a_gig_of_the_past_is_not_published(app: App, refused: Refused) -> None:
     refused("GIG_OVER", app.call, employer, "publish_gig", p_gig_id=gig)
 
 
+def post(app: App, employer: str, **values: Any) -> None:
+    """A gig by a plain insert, as REST makes one."""
+    gig = {
+        "title": "Waiter", "category": "food_service", "location": f"POINT({LNG} {LAT})", "hourly_rate": 12.5,
+        "start_date": "2026-01-01", "end_date": "2036-01-01", **values,
+    }  # fmt: skip
+    marks = ", ".join(f"%({name})s" for name in gig)
+    with app.acting_as(employer) as connection:
+        connection.execute(f"insert into public.gigs ({', '.join(gig)}) values ({marks})", gig)
+
+
+@pytest.mark.req("G1", "G13")
+def test_a_plain_insert_begins_where_the_life_of_a_gig_does(app: App, refused: Refused) -> None:
+    employer = app.a_user(employer=True)
+    for status in ("closed", "completed", "cancelled"):
+        assert refused("INVALID_STATUS_CHANGE", post, app, employer, status=status).sqlstate == "PT409"
+    past = {"status": "open", "end_date": "2026-01-02", "published_at": "2026-01-01"}
+    refused("GIG_OVER", post, app, employer, **past)
+    post(app, employer, **{**past, "status": "draft"})
+
+
+@pytest.mark.req("G1", "G3")
+def test_nobody_is_the_newest_by_a_date_to_come(app: App) -> None:
+    employer = app.a_user(employer=True)
+    post(app, employer, status="open", published_at="2999-01-01")
+    listed = "select count(*) from public.gigs where published_at > now()"
+    assert app.one(listed) == 0
+    gig = app.one("select id from public.gigs")
+    assert edit(app, employer, gig, "published_at = '2999-01-01'") == 1
+    assert app.one(listed) == 0
+
+
+@pytest.mark.req("G1", "G4")
+def test_a_promise_is_not_broken_beside_a_change_of_status(app: App, refused: Refused) -> None:
+    employer = app.a_user(employer=True)
+    gig = app.a_gig(employer)
+    app.an_accepted_worker(gig)
+    refused("GIG_HAS_WORKERS", edit, app, employer, gig, "status = 'closed', hourly_rate = 1")
+    assert edit(app, employer, gig, "status = 'closed', hourly_rate = hourly_rate + 1") == 1
+
+
 @pytest.mark.req("G1", "G4")
 @pytest.mark.parametrize(
     "assignment",
