@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from .conftest import LAT, LNG, NEAR, App
+from basalt.project import erase_user
+
+from .conftest import LAT, LNG, NEAR, App, without_seeds
 
 Refused = Callable[..., psycopg.Error]
 TODAY = (datetime.now(UTC) + timedelta(hours=8)).date()
@@ -430,6 +434,22 @@ def test_amounts_outlive_the_accounts(app: App) -> None:
     assert left is not None
     assert Decimal(str(batch["total_amount"])) == left.pop("amount")
     assert set(left.values()) == {None}
+
+
+@pytest.mark.req("G6", "G8", "P25")
+def test_a_worker_and_an_employer_can_be_erased_with_all_they_did(app: App, tmp_path: Path) -> None:
+    employer = app.a_user(employer=True)
+    worker, sheet = a_shift(app, employer)
+    app.call(employer, "approve_timesheet", p_timesheet_id=sheet)
+    app.call(employer, "create_payout_batch", **PERIOD)
+    settings = replace(without_seeds(), project_dir=tmp_path)
+    for person in (worker, employer):
+        erased = erase_user(settings, app.access, person, is_dry=False)
+        assert not erased.keeps_user
+    names = "select num_nonnulls(user_id, employer_id, timesheet_id) from public.payouts"
+    assert app.one(names) == 0
+    for table in ("points_log", "timesheets", "timesheet_events", "user_achievements", "users"):
+        assert app.one(f"select count(*) from public.{table}") == 0, table
 
 
 @pytest.mark.req("G5", "G6")
