@@ -76,16 +76,12 @@ class ExtensionStatements:
     def _as_superuser(self, text: str) -> str | None:
         """`alter extension … set schema` by the routine that may, where the server has it."""
         node = _parse(text)
-        if (
-            not isinstance(node, ast.AlterObjectSchemaStmt)
-            or self._connection.execute(MOVES).fetchone() is None
-        ):
+        if not isinstance(node, ast.AlterObjectSchemaStmt) or not isinstance(node.object, ast.String):
             return None
-        return (
-            sql.SQL("select basalt.move_extension({}, {})")
-            .format(node.object.sval, node.newschema)
-            .as_string()
-        )
+        if self._connection.execute(MOVES).fetchone() is None:
+            return None
+        move = sql.SQL("select basalt.move_extension({}, {})")
+        return move.format(node.object.sval, node.newschema).as_string()
 
     def missing(self, name: str) -> Decision | None:
         """The refusal of an extension that nobody has; None for every other."""
