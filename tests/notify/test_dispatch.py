@@ -84,6 +84,21 @@ async def test_a_refused_message_is_followed_by_the_next_channel(notify_database
         ]
 
 
+@pytest.mark.req("H22", "H24")
+async def test_a_channel_that_was_turned_off_since_is_no_fall_back(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database) as (sql, courier):
+        for channel in ("push", "email", "sms"):
+            await a_template(sql, "offer", channel, f"By {channel}")
+        ann = await a_person(sql, email="ann@example.com", phone="491701234567")
+        await a_device(sql, ann, "refused-1")
+        courier.moods = ["busy"]  # for a second
+        await issue(sql, "offer", ann, channels=["push"])
+        await sql.becomes(1, "select attempts from public.notification_queue where fallback = '{email,sms}'")
+        await preferences(sql, ann, channel_settings={"email": {"enabled": False}})
+        await sql.becomes({"failed": 1, "sent": 1}, EACH_STATUS)
+        assert [(one["address"], one["body"]) for one in courier.taken] == [("+491701234567", "By sms")]
+
+
 @pytest.mark.req("H24", "M4")
 async def test_a_dead_device_is_given_up_and_another_one_is_enough(notify_database: DatabaseAccess) -> None:
     async with an_engine(notify_database) as (sql, courier):

@@ -380,6 +380,34 @@ def test_an_extension_in_public_moves_out(database: DatabaseAccess) -> None:
     assert look(database) == []
 
 
+def test_an_extension_of_the_projects_own_moves_out_too(database: DatabaseAccess) -> None:
+    with psycopg.connect(database.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute("create extension citext with schema public")
+        connection.execute("create table public.people (id int primary key, name citext)")
+        connection.execute("alter table public.people enable row level security")
+        [finding] = [each for each in look(database) if each.check == "extension_in_public"]
+        connection.execute(finding.remedy.encode())
+    assert [each for each in look(database) if each.check == "extension_in_public"] == []
+
+
+def test_an_extension_is_moved_for_its_owner_and_to_where_postgres_may_create(
+    database: DatabaseAccess,
+) -> None:
+    with psycopg.connect(database.conninfo("supabase_admin"), autocommit=True) as connection:
+        connection.execute("create extension citext with schema public")
+    with psycopg.connect(database.conninfo("postgres"), autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="owner of extension citext"):
+            connection.execute("select basalt.move_extension('citext')")
+        connection.execute("create extension hstore with schema public")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="schema pg_catalog"):
+            connection.execute("select basalt.move_extension('hstore', 'pg_catalog')")
+        with pytest.raises(psycopg.errors.UndefinedObject):
+            connection.execute("select basalt.move_extension('unheard_of')")
+        connection.execute("set role service_role")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select basalt.move_extension('hstore')")
+
+
 @pytest.mark.parametrize(
     ("columns", "remedy"),
     [

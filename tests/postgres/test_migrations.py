@@ -483,6 +483,18 @@ def test_what_a_dump_of_supabase_says_of_its_extensions_is_accepted(
     assert len(apply_migrations(database, project).applied) == 2
 
 
+@pytest.mark.req("P3", "P27")
+def test_an_extension_of_the_project_moves_to_another_schema(
+    database: DatabaseAccess, tmp_path: Path, query: Query
+) -> None:
+    text = "create extension citext with schema public; alter extension citext set schema extensions;"
+    apply_migrations(database, write_project(tmp_path, {"1_a.sql": text}))
+
+    assert query("select extnamespace::regnamespace::text from pg_extension where extname = 'citext'") == [
+        ("extensions",)
+    ]
+
+
 @pytest.mark.req("P3")
 def test_a_dispensable_extension_is_left_out_with_one_warning(
     database: DatabaseAccess, tmp_path: Path

@@ -136,6 +136,7 @@ def test_a_database_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None
     away = lint(str(tmp_path), "--db-url", "postgresql://ada:not-to-be-shown@127.0.0.1:1/postgres")
     assert isinstance(away.exception, BasaltError)
     assert away.exception.message.startswith("The database does not answer: ")
+    assert "Connection refused" in away.exception.message
     unreadable = lint(str(tmp_path), "--db-url", "postgresql//ada:not-to-be-shown@127.0.0.1")
     assert isinstance(unreadable.exception, BasaltError)
     assert "not-to-be-shown" not in unreadable.exception.message + away.exception.message

@@ -38,6 +38,35 @@ def test_what_is_kept_is_not_taken_along_by_something_else_of_the_user(
     assert count(shop, "public.invoices") == 1
 
 
+def test_a_log_that_lets_rows_go_with_their_user_alone_is_erased(
+    tmp_path: Path, database: DatabaseAccess, shop: psycopg.Connection
+) -> None:
+    shop.execute(
+        """
+        create table public.members (id uuid primary key references auth.users on delete cascade);
+        create table public.log (
+            id int, member_id uuid not null references public.members on delete cascade,
+            told_by uuid references auth.users on delete set null);
+        insert into public.members select id from auth.users;
+        insert into public.log select 1, a.id, b.id from auth.users as a, auth.users as b where a.id <> b.id;
+        create function public.keep_log() returns trigger language plpgsql as $$
+        begin
+            if tg_op = 'DELETE' and not exists (select from public.members where id = old.member_id) then
+                return old;
+            elsif tg_op = 'UPDATE' and not exists (select from auth.users where id = old.told_by) then
+                return new;
+            end if;
+            raise exception 'append only';
+        end $$;
+        create trigger keep_log before update or delete on public.log for each row execute function public.keep_log();
+        """
+    )
+    done = erase_user(project(tmp_path), database, str(ADA), is_dry=True)
+    assert changes(done)["public.log"] == (1, 1, 0)
+    erase_user(project(tmp_path), database, str(ADA), is_dry=False)
+    assert shop.execute("select member_id, told_by from public.log").fetchall() == [(BOB, None)]
+
+
 def test_of_a_key_of_several_columns_only_those_it_names_are_emptied(
     tmp_path: Path, database: DatabaseAccess, shop: psycopg.Connection
 ) -> None:

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from basalt.project import erase_user
+
 from .acting import LAT, LNG, NEAR, App, wait_for_blocked_sessions
+from .conftest import without_seeds
 
 Refused = Callable[..., psycopg.Error]
 TODAY = (datetime.now(UTC) + timedelta(hours=8)).date()
@@ -64,6 +69,47 @@ def test_a_gig_of_the_past_is_not_published(app: App, refused: Refused) -> None:
     employer = app.a_user(employer=True)
     gig = app.a_gig(employer, status="draft", published_at=None, end_date="2026-01-02")
     refused("GIG_OVER", app.call, employer, "publish_gig", p_gig_id=gig)
+
+
+def post(app: App, employer: str, **values: Any) -> None:
+    """A gig by a plain insert, as REST makes one."""
+    gig = {
+        "title": "Waiter", "category": "food_service", "location": f"POINT({LNG} {LAT})", "hourly_rate": 12.5,
+        "start_date": "2026-01-01", "end_date": "2036-01-01", **values,
+    }  # fmt: skip
+    marks = ", ".join(f"%({name})s" for name in gig)
+    with app.acting_as(employer) as connection:
+        connection.execute(f"insert into public.gigs ({', '.join(gig)}) values ({marks})", gig)
+
+
+@pytest.mark.req("G1", "G13")
+def test_a_plain_insert_begins_where_the_life_of_a_gig_does(app: App, refused: Refused) -> None:
+    employer = app.a_user(employer=True)
+    for status in ("closed", "completed", "cancelled"):
+        assert refused("INVALID_STATUS_CHANGE", post, app, employer, status=status).sqlstate == "PT409"
+    past = {"status": "open", "end_date": "2026-01-02", "published_at": "2026-01-01"}
+    refused("GIG_OVER", post, app, employer, **past)
+    post(app, employer, **{**past, "status": "draft"})
+
+
+@pytest.mark.req("G1", "G3")
+def test_nobody_is_the_newest_by_a_date_to_come(app: App) -> None:
+    employer = app.a_user(employer=True)
+    post(app, employer, status="open", published_at="2999-01-01")
+    listed = "select count(*) from public.gigs where published_at > now()"
+    assert app.one(listed) == 0
+    gig = app.one("select id from public.gigs")
+    assert edit(app, employer, gig, "published_at = '2999-01-01'") == 1
+    assert app.one(listed) == 0
+
+
+@pytest.mark.req("G1", "G4")
+def test_a_promise_is_not_broken_beside_a_change_of_status(app: App, refused: Refused) -> None:
+    employer = app.a_user(employer=True)
+    gig = app.a_gig(employer)
+    app.an_accepted_worker(gig)
+    refused("GIG_HAS_WORKERS", edit, app, employer, gig, "status = 'closed', hourly_rate = 1")
+    assert edit(app, employer, gig, "status = 'closed', hourly_rate = hourly_rate + 1") == 1
 
 
 @pytest.mark.req("G1", "G4")
@@ -463,6 +509,22 @@ def test_amounts_outlive_the_accounts(app: App) -> None:
     assert left is not None
     assert Decimal(str(batch["total_amount"])) == left.pop("amount")
     assert set(left.values()) == {None}
+
+
+@pytest.mark.req("G6", "G8", "P25")
+def test_a_worker_and_an_employer_can_be_erased_with_all_they_did(app: App, tmp_path: Path) -> None:
+    employer = app.a_user(employer=True)
+    worker, sheet = a_shift(app, employer)
+    app.call(employer, "approve_timesheet", p_timesheet_id=sheet)
+    app.call(employer, "create_payout_batch", **PERIOD)
+    settings = replace(without_seeds(), project_dir=tmp_path)
+    for person in (worker, employer):
+        erased = erase_user(settings, app.access, person, is_dry=False)
+        assert not erased.keeps_user
+    names = "select num_nonnulls(user_id, employer_id, timesheet_id) from public.payouts"
+    assert app.one(names) == 0
+    for table in ("points_log", "timesheets", "timesheet_events", "user_achievements", "users"):
+        assert app.one(f"select count(*) from public.{table}") == 0, table
 
 
 @pytest.mark.req("G5", "G6")

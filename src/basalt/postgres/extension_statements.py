@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import sql
 
 from basalt.late import LateModule
 from basalt.postgres.extensions import OWN_EXTENSIONS, debian_package, extension_policy
@@ -26,6 +27,12 @@ else:  # for the migrations that name an extension
 AVAILABLE = "select name from pg_catalog.pg_available_extensions"
 INSTALLED = """
 select pg_catalog.pg_has_role(current_user, extowner, 'usage') from pg_catalog.pg_extension where extname = %s
+"""
+
+MOVES = """
+select from pg_catalog.pg_proc as p join pg_catalog.pg_roles as r on r.oid = p.proowner
+where p.oid = to_regprocedure('basalt.move_extension(text, text)') and r.rolsuper
+    and has_function_privilege(p.oid, 'execute')
 """
 
 
@@ -64,7 +71,17 @@ class ExtensionStatements:
         is_left_out = is_update_of_own(text) or any(
             owner is None and self._policy(name) in ("provided", "skip") for name, owner in owned.items()
         )
-        return Decision(is_run=not is_left_out)
+        return Decision(is_run=not is_left_out, text=self._as_superuser(text))
+
+    def _as_superuser(self, text: str) -> str | None:
+        """`alter extension … set schema` by the routine that may, where the server has it."""
+        node = _parse(text)
+        if not isinstance(node, ast.AlterObjectSchemaStmt) or not isinstance(node.object, ast.String):
+            return None
+        if self._connection.execute(MOVES).fetchone() is None:
+            return None
+        move = sql.SQL("select basalt.move_extension({}, {})")
+        return move.format(node.object.sval, node.newschema).as_string()
 
     def missing(self, name: str) -> Decision | None:
         """The refusal of an extension that nobody has; None for every other."""

@@ -59,7 +59,7 @@ def lint_database(
                 looked += not run.unseen
                 unseen += [(run.check.name, run.unseen)] if run.unseen else []
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[0]  # what follows is libpq's advice
         raise BasaltError("database_away", 503, f"The database does not answer: {reason}") from error
     except psycopg.ProgrammingError as error:  # its message has the password
         raise BasaltError("database_url_invalid", 400, "The database URL cannot be read.") from error

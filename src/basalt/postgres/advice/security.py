@@ -120,9 +120,16 @@ order by 2
 EXTENSION_IN_PUBLIC: Final[LiteralString] = """
 select 'public' as schema, e.extname as subject,
     'is installed in schema public, where the API serves its functions' as what,
-    case when e.extrelocatable then format('alter extension %%I set schema extensions;', e.extname)
-        else format('drop extension %%I; create extension %%I with schema extensions;', e.extname, e.extname) end
-        as remedy
+    case
+        when not e.extrelocatable
+            then format('drop extension %%I; create extension %%I with schema extensions;', e.extname, e.extname)
+        -- Parts of a trusted extension are the superuser's: its owner cannot move them.
+        when not (select rolsuper from pg_catalog.pg_roles where oid = e.extowner) and exists (
+                select from pg_catalog.pg_proc as p join pg_catalog.pg_roles as r on r.oid = p.proowner
+                where p.oid = to_regprocedure('basalt.move_extension(text, text)') and r.rolsuper)
+            then format('select basalt.move_extension(%%L);', e.extname)
+        else format('alter extension %%I set schema extensions;', e.extname)
+    end as remedy
 from pg_catalog.pg_extension as e
 where e.extnamespace = to_regnamespace('public') and 'public' = any (%(schemas)s)
     and exists (

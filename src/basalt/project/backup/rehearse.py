@@ -47,8 +47,8 @@ def rehearse_backup(settings: Settings, shelf: Shelf, manifest: Manifest, tell: 
         rehearsing = _rehearse_dump if manifest.log is None else _rehearse_copy
         with rehearsing(building, shelf, manifest, tell) as conninfo:
             tell("Comparing the tables")
-            _compare(conninfo, contents, report)
-    _read_objects(shelf, manifest, contents, report, tell)
+            compare_database(conninfo, contents, report)
+    read_objects(shelf, manifest, contents, report, tell)
     return report
 
 
@@ -78,7 +78,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _compare(conninfo: str, contents: Contents, report: Rehearsal) -> None:
+def compare_database(conninfo: str, contents: Contents, report: Rehearsal) -> None:
     """Without an exact snapshot the backup does not say what there was at the position that was recovered."""
     if contents.tables is None:
         return
@@ -109,9 +109,7 @@ def compare_table(expected: TableEntry, found: TableDigest | None) -> str | None
     return None
 
 
-def _read_objects(
-    shelf: Shelf, manifest: Manifest, contents: Contents, report: Rehearsal, tell: Tell
-) -> None:
+def read_objects(shelf: Shelf, manifest: Manifest, contents: Contents, report: Rehearsal, tell: Tell) -> None:
     there = list_object_files(shelf)
     progress = Progress(tell, "Objects", total=manifest.object_bytes)
     absent = 0

@@ -191,7 +191,7 @@ def _away(access: DatabaseAccess, error: psycopg.OperationalError) -> Finding:
         check="database_reachable",
         severity="error",
         subject=f"{access.host}:{access.port}/{access.dbname}",
-        what=f"cannot be reached: {str(error).strip().splitlines()[-1]}",
+        what=f"cannot be reached: {str(error).strip().splitlines()[0]}",
         why="Nothing works without it.",
         remedy="see whether it runs, and what its log says",
     )

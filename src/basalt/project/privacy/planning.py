@@ -50,6 +50,8 @@ def plan_erasure(tables: Sequence[Reached], rules: Mapping[str, PrivacyTableSett
     others = [each for each in tables if each.table != USERS]
     _check_parents(others, chosen)
     staying = {name for name, action in chosen.items() if action in ("keep", "anonymise")}
+    holders = {each.table for each in others if _needs(each, USERS, chosen)}
+    going = {each.table for each in tables if _goes(each, chosen, holders)}
     steps: list[Step] = []
     must_be_empty: list[Step] = []
     for each in sorted(others, key=lambda each: (-each.depth, each.table)):
@@ -64,21 +66,29 @@ def plan_erasure(tables: Sequence[Reached], rules: Mapping[str, PrivacyTableSett
                 columns = [*rule.columns, *(column for link in loose for column in link.loose_columns)]
                 steps.append(Step("anonymise", each, each.own_links, list(dict.fromkeys(columns))))
             case _:
-                _plan_by_keys(each, staying, steps, must_be_empty)
-    holders = {each.table for each in others if _needs(each, USERS, chosen)}
+                _plan_by_keys(each, staying, going, steps, must_be_empty)
     return Plan(steps, must_be_empty, holders)
 
 
-def _plan_by_keys(reached: Reached, staying: set[str], steps: list[Step], must_be_empty: list[Step]) -> None:
+def _plan_by_keys(
+    reached: Reached, staying: set[str], going: Set[str], steps: list[Step], must_be_empty: list[Step]
+) -> None:
     """Direct links get a step of their own, for the row that they refer to may stay. What hangs on a belonging goes
-    with it, by PostgreSQL."""
+    with it, by PostgreSQL, and so does what hangs on a user who goes and hinders nothing before: a trigger that keeps a
+    log lets its rows go when their user is gone."""
+    hinders = any(key.on_delete in ("no action", "restrict") for key in reached.keys)
     for link in reached.links:
         if link.key is None:
             raise _invalid(
                 f"{reached.table} names users by {link.columns[0]} without a foreign key: say what an erasure does.",
                 _hint(reached.table),
             )
+        parent_goes = link.parent is not None and link.parent.table in going
         match link.key.on_delete:
+            case "cascade" if parent_goes and not hinders:
+                pass
+            case "set null" | "set default" if parent_goes:
+                pass
             case "cascade" if link.is_direct:
                 steps.append(Step("delete", reached, [link]))
             case "set null" | "set default" if link.is_direct:
@@ -87,6 +97,14 @@ def _plan_by_keys(reached: Reached, staying: set[str], steps: list[Step], must_b
                 must_be_empty.append(Step("keep", reached, [link]))
             case _:
                 pass
+
+
+def _goes(reached: Reached, chosen: Mapping[str, str], holders: Set[str]) -> bool:
+    """Whether it is the user by whichever name, and the row goes."""
+    if reached.table == USERS:
+        return not holders
+    is_cascaded = any(link.key is not None and link.key.on_delete == "cascade" for link in reached.links)
+    return reached.is_user and is_cascaded and reached.table not in chosen
 
 
 def _needs(reached: Reached, parent: str, chosen: Mapping[str, str]) -> bool:

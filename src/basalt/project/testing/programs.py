@@ -23,6 +23,9 @@ INTERRUPT_LIMIT_S: Final = 20.0
 PYTEST_SAID_SO: Final = (0, 1)  # passed, failed; above that it could not work
 PYTEST_FOUND_NONE: Final = 5
 
+# A report is text. FORCE_COLOR=0 would do for Node.js alone: to pytest it is a wish for colours whatever it says.
+WITHOUT_COLOUR: Final = {"NO_COLOR": "1", "PY_COLORS": "0"}
+
 
 def has_pytest() -> bool:
     return importlib.util.find_spec("pytest") is not None
@@ -42,18 +45,19 @@ def run_python(
     with tempfile.TemporaryDirectory(prefix="basalt-pytest-", ignore_cleanup_errors=True) as folder:
         report = Path(folder) / "report.xml"
         command = [
-            *(sys.executable, "-m", "pytest", "-q", "--tb=short", "--color=no"),
+            *(sys.executable, "-m", "pytest", "-v", "--no-header", "--tb=short"),
             # Its usual folder is closed whenever another run begins, also to a PostgreSQL that a test started there.
             f"--basetemp={Path(folder) / 'files'}",
+            "--continue-on-collection-errors",  # a file that cannot be read stops no other
             *("-o", "junit_family=xunit1", f"--junitxml={report}", *(str(test.path) for test in tests)),
         ]
         code, output = _run(command, project_dir, environ, limit_s=limit_s)
         cases = list(_read_junit(report)) if report.exists() else []
     took_s = time.monotonic() - started
     if code is None or code not in (*PYTEST_SAID_SO, PYTEST_FOUND_NONE):
-        problem = (
-            f"pytest did not end within {limit_s:g} seconds" if code is None else f"pytest ended with {code}"
-        )
+        problem = f"pytest ended with {code}"
+        if code is None:
+            problem = f"pytest did not end within {limit_s:g} seconds{_where_it_stood(output)}"
         shown = tests[0].shown if len(tests) == 1 else "pytest"
         return [FileResult(file=shown, kind="python", problems=(problem,), output=output, duration_s=took_s)]
     results = []
@@ -63,6 +67,16 @@ def run_python(
             spent_s = sum(case.duration_s for case in own)
             results.append(FileResult(file=test.shown, kind="python", cases=own, duration_s=spent_s))
     return results
+
+
+def _where_it_stood(output: str) -> str:
+    """The test that `pytest -v` has named last, where it has told no outcome of it.
+
+    >>> _where_it_stood("tests/test_a.py::test_one PASSED [ 50%]\\ntests/test_a.py::test_two \\n!! Interrupted !!")
+    '; it was at tests/test_a.py::test_two'
+    """
+    named = [line.strip() for line in output.splitlines() if "::" in line and not line.startswith((" ", "E"))]
+    return f"; it was at {named[-1]}" if named and not named[-1].endswith("]") else ""
 
 
 def _read_junit(path: Path) -> Iterator[tuple[str, Case]]:
@@ -119,12 +133,13 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def _run(
     command: Sequence[str], project_dir: Path, environ: Mapping[str, str], *, limit_s: float
 ) -> tuple[int | None, str]:
-    """Exit code (None: the time was up) and what it wrote, the last of it."""
+    """Exit code (None: the time was up) and what it wrote, the last of it. What it started ends with it."""
+    without_wishes = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             command,
             cwd=project_dir,
-            env={**os.environ, "FORCE_COLOR": "0", **environ},
+            env={**without_wishes, **WITHOUT_COLOUR, **environ},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

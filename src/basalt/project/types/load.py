@@ -57,7 +57,7 @@ def load_types(conninfo: str, schemas: Sequence[str]) -> list[SchemaTypes]:
             cache = load_schema_cache(connection, ordered)
             loader = _Loader(connection, ordered, cache)
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[0]  # what follows is libpq's advice
         raise BasaltError("database_away", 503, f"The database does not answer: {reason}") from error
     except psycopg.ProgrammingError as error:  # its message has the password
         raise BasaltError("database_url_invalid", 400, "The database URL cannot be read.") from error
