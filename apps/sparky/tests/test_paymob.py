@@ -49,7 +49,9 @@ def test_each_way_to_fail_is_one_error_at_each_step(paymob: Paymob, step: str) -
         calls = {
             STEPS[0]: lambda: adapter.fetch_token(account),
             STEPS[1]: lambda: adapter.register_order(account, "token", ORDER),
-            STEPS[2]: lambda: adapter.fetch_payment_key(account, "token", ORDER, 7, method="card", billing={}),
+            STEPS[2]: lambda: adapter.fetch_payment_key(
+                account, "token", ORDER, 7, method="card", billing={}
+            ),
             STEPS[3]: lambda: adapter.request_wallet(account, "key", "01010101010"),
         }
         for name, failure in FAILURES.items():

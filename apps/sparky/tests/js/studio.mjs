@@ -75,4 +75,5 @@ await step('the gallery shows both, and one of them goes', async () => {
   assert.equal(good(await customer.from('generations').select('id')).length, 1)
 })
 
-await customer.removeAllChannels()
+// Sockets that close keep Node alive for ten seconds.
+process.exit(0)
