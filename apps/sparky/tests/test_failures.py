@@ -27,6 +27,7 @@ from .gemini import (
     candidate_reply,
     quota_reply,
     status_reply,
+    text_reply,
 )
 from .studio import Sitter, a_sitter, code_of, fetch_image, succeeded, wait_for
 from .test_gallery import make_old, sweep
@@ -151,6 +152,31 @@ def test_identical_requests_share_a_refusal_too(
     assert_nothing_happened(sitter)
     assert not sitter.make("enhance", path)["cached"]  # whoever asks later asks the model anew
     assert_made_once(sitter)
+
+
+@pytest.mark.req("S5")
+def test_an_analysis_that_fails_costs_nothing_and_identical_ones_share_a_run(
+    sitter: Sitter, gemini: Gemini, crowd: ThreadPoolExecutor
+) -> None:
+    gemini.replies.append(text_reply("no JSON"))
+    answer = sitter.ask("face_analysis", sitter.upload(), "analyze-face")
+    assert code_of(answer) == (502, "MODEL_FAILED")
+    with changed(
+        sitter.server,
+        "alter table cache.kv_store add constraint broken check (user_id is null) not valid",
+        "alter table cache.kv_store drop constraint broken",
+    ):
+        assert sitter.ask("face_analysis", sitter.upload(), "analyze-face").status_code == 400
+    assert_nothing_happened(sitter)
+    path = sitter.upload()
+    gemini.gate.clear()
+    asked = [crowd.submit(sitter.analyse, "face_analysis", path) for _ in range(4)]
+    gemini.wait_for_calls(3)
+    wait_for(lambda: have_looked_for_a_run(sitter, path, 4))
+    gemini.gate.set()
+    assert sorted(future.result()["credits_used"] for future in asked) == [0, 0, 0, 1]
+    assert (len(gemini.calls), len(sitter.gallery()), sitter.files()) == (3, 1, [])
+    assert (sitter.credits(), sitter.running()) == (START_CREDITS - 1, 0)
 
 
 def test_different_requests_at_once_never_overdraw(

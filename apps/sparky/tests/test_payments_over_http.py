@@ -151,6 +151,24 @@ def test_callbacks_at_once_over_http_grant_once(sparky: Server, paymob: Paymob, 
 
 
 @pytest.mark.req("S7")
+def test_a_callback_that_the_database_could_not_take_is_not_acknowledged_and_counts_when_it_comes_again(
+    sparky: Server, paymob: Paymob, customer: Sitter
+) -> None:
+    paid = paymob.transact(create_payment(customer.client, **CARD)["payment_token"])
+    with owner(sparky) as admin:
+        admin.execute(
+            "alter table public.credit_log add constraint broken check (reason <> 'purchase') not valid"
+        )
+        try:
+            assert paymob.send(paid).status_code >= 400
+        finally:
+            admin.execute("alter table public.credit_log drop constraint broken")
+    assert customer.credits() == START_CREDITS
+    assert [paymob.send(paid).json()["outcome"] for _ in range(2)] == ["granted", "repeated"]
+    assert customer.credits() == START_CREDITS + SMALL
+
+
+@pytest.mark.req("S7")
 def test_what_is_no_callback_is_refused_or_ignored(sparky: Server, paymob: Paymob) -> None:
     def post(**more: Any) -> httpx2.Response:
         return httpx2.post(paymob.callback_url, **more, verify=False)
