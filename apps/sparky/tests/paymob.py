@@ -26,15 +26,27 @@ BILLING = {
 }  # fmt: skip
 
 
+STEPS = ("/auth/tokens", "/ecommerce/orders", "/acceptance/payment_keys", "/acceptance/payments/pay")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a step answers instead. `is_late`: after it has done its work."""
+
+    reply: Reply
+    is_late: bool = False
+
+
 @dataclass
 class Paymob:
-    """`callback_url` is where callbacks go; `break_at` is a path that answers 500."""
+    """`callback_url` is where callbacks go; `failures` are of paths."""
 
     url: str = ""
     callback_url: str = ""
     api_key: str = "paymob-api-key"
     hmac_secret: str = "paymob-hmac-secret"
-    break_at: str = ""
+    timeout_s: float = 2
+    failures: dict[str, Failure] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
     orders: dict[int, dict[str, Any]] = field(default_factory=dict)
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -52,14 +64,28 @@ class Paymob:
             "PAYMOB_WALLET_INTEGRATION_ID": str(WALLET),
             "PAYMOB_IFRAME_ID": IFRAME,
             "PAYMOB_API_URL": f"{self.url}/api",
+            "PAYMOB_TIMEOUT_S": str(self.timeout_s),
         }
 
     # The API
 
     def answer(self, request: Received) -> Reply:
         path = urlsplit(request.path).path.removeprefix("/api")
-        if path == self.break_at:
-            return Reply(500, b"<h1>Server Error (500)</h1>")
+        failure = self.failures.get(path)
+        if failure is not None and not failure.is_late:
+            return failure.reply
+        reply = self._serve(path, request)
+        return reply if failure is None else failure.reply
+
+    @contextmanager
+    def failing(self, step: str, failure: Failure) -> Iterator[None]:
+        self.failures[step] = failure
+        try:
+            yield
+        finally:
+            del self.failures[step]
+
+    def _serve(self, path: str, request: Received) -> Reply:
         if path.startswith("/acceptance/iframes/"):
             return self._page(request)
         body = json.loads(request.body)
@@ -95,7 +121,7 @@ class Paymob:
         ):
             return self._refuse(400, {"message": f"missing or wrong: {wrong}"})
         if any(order["merchant_order_id"] == body["merchant_order_id"] for order in self.orders.values()):
-            return _json(422, {"message": "duplicate"})
+            return self._refuse(422, {"message": "duplicate"})
         order_id = self._take_id()
         self.orders[order_id] = {
             "id": order_id,
@@ -231,7 +257,9 @@ class Paymob:
 
     def send(self, callback: dict[str, Any], *, signature: str | None = None) -> httpx2.Response:
         hmac_hex = self.sign(callback) if signature is None else signature
-        return httpx2.post(self.callback_url, params={"hmac": hmac_hex}, json=callback, timeout=30)
+        return httpx2.post(
+            self.callback_url, params={"hmac": hmac_hex}, json=callback, timeout=30, verify=False
+        )
 
 
 def sign(secret: str, obj: dict[str, Any]) -> str:

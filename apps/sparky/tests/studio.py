@@ -3,7 +3,7 @@
 import secrets
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,13 +12,12 @@ from typing import Any
 import httpx
 import httpx2
 import jwt
-import psycopg
 from PIL import Image
-from psycopg.rows import dict_row
 from supabase import Client, ClientOptions, create_client
 
 from tests.server import Server
 
+from .conftest import owner
 from .pictures import a_photo
 
 Answer = dict[str, Any]
@@ -123,7 +122,7 @@ def code_of(answer: httpx2.Response) -> tuple[int, str]:
 
 def fetch_image(url: str) -> Image.Image:
     """A public address, asked without any key."""
-    answer = httpx2.get(url)
+    answer = httpx2.get(url, verify=False)
     assert answer.status_code == 200
     with Image.open(BytesIO(answer.content)) as opened:
         opened.load()
@@ -148,7 +147,7 @@ def a_sitter(server: Server) -> Iterator[Sitter]:
         )
     claims = {"sub": user_id, "role": "authenticated", "aud": "authenticated", "exp": time.time() + 3600}
     token = jwt.encode({**claims, "session_id": str(uuid.uuid4())}, server.jwt_secret, "HS256")
-    with httpx.Client(timeout=30) as http:
+    with httpx.Client(timeout=30, verify=False) as http:
         options = ClientOptions(
             auto_refresh_token=False,
             persist_session=False,
@@ -158,7 +157,9 @@ def a_sitter(server: Server) -> Iterator[Sitter]:
         yield Sitter(server, create_client(server.url, server.anon_key, options), user_id, token)
 
 
-@contextmanager
-def owner(server: Server) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-    with psycopg.connect(server.database_url, row_factory=dict_row, autocommit=True) as connection:
-        yield connection
+def wait_for(condition: Callable[[], Any], limit_s: float = 20) -> Any:
+    deadline = time.monotonic() + limit_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value

@@ -4,8 +4,7 @@ for nothing, nothing that was paid is lost, and no picture stays that no gallery
 import os
 import re
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -19,12 +18,35 @@ from basalt.postgres import load_access
 from tests.fakes.small_server import Reply
 from tests.server import Server
 
-from .conftest import CLIENT_WARNINGS, START_CREDITS
-from .gemini import IMAGE_MODEL, Gemini, blocked_reply, candidate_reply, quota_reply, status_reply
-from .studio import Sitter, a_sitter, code_of, fetch_image, owner, succeeded
+from .conftest import CLIENT_WARNINGS, START_CREDITS, owner
+from .gemini import (
+    ANALYSIS_MODEL,
+    IMAGE_MODEL,
+    Gemini,
+    blocked_reply,
+    candidate_reply,
+    quota_reply,
+    status_reply,
+    text_reply,
+)
+from .studio import Sitter, a_sitter, code_of, fetch_image, succeeded, wait_for
 from .test_gallery import make_old, sweep
 
-pytestmark = [*CLIENT_WARNINGS, pytest.mark.req("S4"), pytest.mark.usefixtures("drawn_by_gemini")]
+pytestmark = [
+    *CLIENT_WARNINGS,
+    pytest.mark.req("S4"),
+    pytest.mark.usefixtures("previewed", "drawn_by_gemini"),
+]
+
+
+@pytest.fixture(scope="module")
+def previewed(sparky: Server) -> Iterator[tuple[Sitter, str]]:
+    """Somebody who had a picture edited and analysed while there was only the local preview, and its path."""
+    with a_sitter(sparky) as somebody:
+        path = somebody.upload()
+        assert somebody.make("enhance", path)["model"] == "local-preview"
+        assert somebody.analyse("photo_quality", path)["model"] == "local-preview"
+        yield somebody, path
 
 
 @pytest.fixture
@@ -37,14 +59,6 @@ def sitter(sparky: Server, gemini: Gemini) -> Iterator[Sitter]:
 def crowd() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(8) as pool:
         yield pool
-
-
-def wait_for(condition: Callable[[], Any], limit_s: float = 20) -> Any:
-    deadline = time.monotonic() + limit_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
 
 
 def assert_nothing_happened(sitter: Sitter) -> None:
@@ -81,6 +95,17 @@ def test_gemini_makes_the_analysis(sitter: Sitter, gemini: Gemini) -> None:
     assert (sitter.credits(), sitter.files()) == (START_CREDITS - 1, [])
 
 
+def test_what_the_preview_made_is_not_what_gemini_is_asked_for(
+    previewed: tuple[Sitter, str], gemini: Gemini
+) -> None:
+    sitter, path = previewed
+    made, told = sitter.make("enhance", path), sitter.analyse("photo_quality", path)
+    assert (made["model"], made["cached"]) == (IMAGE_MODEL, False)
+    assert (told["model"], told["cached"]) == (ANALYSIS_MODEL, False)
+    assert sitter.make("enhance", path)["generation_id"] == made["generation_id"]
+    assert len(gemini.calls) == 2
+
+
 def test_identical_requests_at_once_call_the_model_once(
     sitter: Sitter, gemini: Gemini, crowd: ThreadPoolExecutor
 ) -> None:
@@ -88,7 +113,7 @@ def test_identical_requests_at_once_call_the_model_once(
     gemini.gate.clear()
     asked = [crowd.submit(sitter.make, "enhance", path) for _ in range(5)]
     gemini.wait_for_calls(1)
-    wait_for(lambda: len(waiting_for_a_run(sitter)) > 0)
+    wait_for(lambda: have_looked_for_a_run(sitter, path, 5))
     gemini.gate.set()
     answers = [future.result() for future in asked]
     assert len(gemini.calls) == 1
@@ -97,13 +122,17 @@ def test_identical_requests_at_once_call_the_model_once(
     assert_made_once(sitter)
 
 
-def waiting_for_a_run(sitter: Sitter) -> list[Any]:
-    """The lease of the run, once it is old enough for others to have looked at it."""
+def have_looked_for_a_run(sitter: Sitter, path: str, count: int) -> bool:
+    """So many calls have fetched the original, and the lease is old enough for all of them to have seen it."""
+    fetched = f'"method":"GET","path":"/storage/v1/object/user_uploads/{path}"'
+    if sitter.server.log.read_text("utf-8").count(fetched) < count:
+        return False
     with owner(sitter.server) as admin:
-        return admin.execute(
+        found = admin.execute(
             "select from private.leases where user_id = %s and created_at < clock_timestamp() - interval '0.5 s'",
             [sitter.id],
-        ).fetchall()
+        )
+        return found.fetchone() is not None
 
 
 def test_identical_requests_share_a_refusal_too(
@@ -114,7 +143,7 @@ def test_identical_requests_share_a_refusal_too(
     gemini.replies.append(blocked_reply("SAFETY"))
     asked = [crowd.submit(sitter.ask, "enhance", path) for _ in range(4)]
     gemini.wait_for_calls(1)
-    wait_for(lambda: len(waiting_for_a_run(sitter)) > 0)
+    wait_for(lambda: have_looked_for_a_run(sitter, path, 4))
     gemini.gate.set()
     for future in asked:
         assert code_of(future.result()) == (422, "MODEL_REFUSED")
@@ -123,6 +152,31 @@ def test_identical_requests_share_a_refusal_too(
     assert_nothing_happened(sitter)
     assert not sitter.make("enhance", path)["cached"]  # whoever asks later asks the model anew
     assert_made_once(sitter)
+
+
+@pytest.mark.req("S5")
+def test_an_analysis_that_fails_costs_nothing_and_identical_ones_share_a_run(
+    sitter: Sitter, gemini: Gemini, crowd: ThreadPoolExecutor
+) -> None:
+    gemini.replies.append(text_reply("no JSON"))
+    answer = sitter.ask("face_analysis", sitter.upload(), "analyze-face")
+    assert code_of(answer) == (502, "MODEL_FAILED")
+    with changed(
+        sitter.server,
+        "alter table cache.kv_store add constraint broken check (user_id is null) not valid",
+        "alter table cache.kv_store drop constraint broken",
+    ):
+        assert sitter.ask("face_analysis", sitter.upload(), "analyze-face").status_code == 400
+    assert_nothing_happened(sitter)
+    path = sitter.upload()
+    gemini.gate.clear()
+    asked = [crowd.submit(sitter.analyse, "face_analysis", path) for _ in range(4)]
+    gemini.wait_for_calls(3)
+    wait_for(lambda: have_looked_for_a_run(sitter, path, 4))
+    gemini.gate.set()
+    assert sorted(future.result()["credits_used"] for future in asked) == [0, 0, 0, 1]
+    assert (len(gemini.calls), len(sitter.gallery()), sitter.files()) == (3, 1, [])
+    assert (sitter.credits(), sitter.running()) == (START_CREDITS - 1, 0)
 
 
 def test_different_requests_at_once_never_overdraw(

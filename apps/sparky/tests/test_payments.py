@@ -189,6 +189,21 @@ def test_a_signed_callback_cannot_be_turned_to_another_order(app: App) -> None:
 
 
 @pytest.mark.req("S7")
+def test_an_order_fails_only_while_it_waits_and_is_granted_when_it_is_paid_after_all(app: App) -> None:
+    user = app.a_user()
+    failed, paid = app.an_order(user), app.an_order(user)
+    assert apply(app, a_payment(paid)) == "granted"
+    for order in (failed, paid):
+        app.serve("fail_order", p_merchant_order_id=order["merchant_order_id"])
+    statuses = "select array_agg(status order by created_at) from public.credit_purchases where user_id = %s"
+    assert app.one(statuses, user) == ["failed", "paid"]
+    assert app.balance(user) == START_CREDITS + SMALL
+    assert apply(app, a_payment(failed)) == "granted"
+    assert app.one(statuses, user) == ["paid", "paid"]
+    assert app.balance(user) == START_CREDITS + 2 * SMALL
+
+
+@pytest.mark.req("S7")
 def test_an_order_that_never_reached_paymob_cannot_be_paid(app: App) -> None:
     user = app.a_user()
     order = app.call(user, "create_order", p_kind="pack", p_item_id="small")

@@ -92,6 +92,25 @@ def test_a_lost_password_is_replaced_by_a_code(
 
 
 @pytest.mark.req("S2")
+def test_invitations_sign_ins_and_confirmations_are_six_digits_too(
+    sparky: Server, service: Client, visitor: Client, address: str
+) -> None:
+    service.auth.admin.invite_user_by_email(address)
+    code = code_from(sparky, address)
+    assert visitor.auth.verify_otp({"email": address, "token": code, "type": "invite"}).session is not None
+    visitor.auth.sign_in_with_otp({"email": address, "options": {"should_create_user": False}})
+    code = code_from(sparky, address, after=1)
+    session = visitor.auth.verify_otp({"email": address, "token": code, "type": "email"}).session
+    assert session is not None
+    visitor.auth.reauthenticate()
+    assert code_from(sparky, address, after=2)
+    visitor.auth.sign_out()
+    assert visitor.auth.get_session() is None
+    with pytest.raises(AuthApiError):
+        visitor.auth.refresh_session(session.refresh_token)
+
+
+@pytest.mark.req("S2")
 def test_no_mail_of_the_app_has_a_link(app: App) -> None:
     templates = list((APP / "supabase" / "templates").glob("*.html"))
     assert {path.stem for path in templates} == {"confirmation", "recovery", "email_change", "code", "invite"}

@@ -102,23 +102,23 @@ class Gemini:
     def __init__(self, env: Mapping[str, str], http: httpx2.AsyncClient = _http) -> None:
         self._key = env["GEMINI_API_KEY"]
         self._url = env.get("GEMINI_API_URL", API_URL).rstrip("/")
-        self._image_model = env.get("GEMINI_IMAGE_MODEL", IMAGE_MODEL)
-        self._analysis_model = env.get("GEMINI_ANALYSIS_MODEL", ANALYSIS_MODEL)
+        self.image_model = env.get("GEMINI_IMAGE_MODEL", IMAGE_MODEL)
+        self.analysis_model = env.get("GEMINI_ANALYSIS_MODEL", ANALYSIS_MODEL)
         self._timeout_s = float(env.get("GEMINI_TIMEOUT_S", TIMEOUT_S))
         self._http = http
 
     async def edit(self, task: Task, picture: Picture) -> tuple[Image.Image, str]:
-        parts = await self._ask(self._image_model, task, picture, {"responseModalities": ["TEXT", "IMAGE"]})
+        parts = await self._ask(self.image_model, task, picture, {"responseModalities": ["TEXT", "IMAGE"]})
         for part in parts:
             sent = part.get("inlineData")
             if isinstance(sent, dict) and str(sent.get("mimeType", "")).startswith("image/"):
-                return await on_a_thread(_decode, sent.get("data")), self._image_model
+                return await on_a_thread(_decode, sent.get("data")), self.image_model
         raise _failure("an answer without a picture")
 
     async def analyse(self, task: Task, picture: Picture) -> tuple[dict[str, Any], str]:
         schema = SCHEMAS.get(task.tool_id, ANY_ANALYSIS)
         parts = await self._ask(
-            self._analysis_model,
+            self.analysis_model,
             task,
             picture,
             {"responseMimeType": "application/json", "responseSchema": to_google_schema(schema)},
@@ -130,7 +130,7 @@ class Gemini:
             raise _failure("an analysis that is not JSON") from exc
         if not isinstance(value, dict) or not Draft202012Validator(schema).is_valid(value):
             raise _failure("an analysis that does not follow its schema")
-        return value, self._analysis_model
+        return value, self.analysis_model
 
     async def _ask(
         self, model: str, task: Task, picture: Picture, config: Mapping[str, Any]

@@ -68,6 +68,7 @@ class Run:
     task: Task
     source_path: str
     source_sha256: str
+    model: Model
     key: str
 
     @property
@@ -83,8 +84,10 @@ async def run_tool(request: Request, context: Context, kind: Kind) -> dict[str, 
     path = check_own_path(wanted.originalImageStoragePath, user_id)
     original = await fetch_original(context, path)
     sha256 = hashlib.sha256(original).hexdigest()
-    key = make_cache_key(user_id, task.tool_id, sha256, task.parameters)
-    run = Run(kind, user_id, task, path, sha256, key)
+    model = choose_model(context.env)
+    model_name = model.image_model if kind == "image" else model.analysis_model
+    key = make_cache_key(user_id, task.tool_id, sha256, task.parameters, model_name)
+    run = Run(kind, user_id, task, path, sha256, model, key)
     begun = await begin(context, run)
     if begun["state"] == "hit":
         return render_answer(context, run, begun["value"], cost=0)
@@ -159,15 +162,21 @@ async def fetch_original(context: Context, path: str) -> bytes:
         raise
 
 
-def make_cache_key(user_id: str, tool_id: str, image_sha256: str, parameters: Mapping[str, Any]) -> str:
-    """SHA-256 over user, tool, picture and parameters, each on a line; parameters as JSON with sorted names and whole
-    numbers without a point.
+def make_cache_key(
+    user_id: str, tool_id: str, image_sha256: str, parameters: Mapping[str, Any], model: str
+) -> str:
+    """SHA-256 over user, tool, picture, parameters and model, each on a line; parameters as JSON with sorted names and
+    whole numbers without a point. The model is more than document 002 §5 names: without it previews of the day before
+    would be answered once Gemini is there.
 
-    >>> make_cache_key("u", "t", "i", {"a": 1.0, "b": 2}) == make_cache_key("u", "t", "i", {"b": 2, "a": 1})
+    >>> key = make_cache_key("u", "t", "i", {"a": 1.0, "b": 2}, "m")
+    >>> key == make_cache_key("u", "t", "i", {"b": 2, "a": 1}, "m")
     True
+    >>> key == make_cache_key("u", "t", "i", {"b": 2, "a": 1}, "n")
+    False
     """
     canonical = json.dumps(_settle_numbers(parameters), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256("\n".join((user_id, tool_id, image_sha256, canonical)).encode()).hexdigest()
+    return hashlib.sha256("\n".join((user_id, tool_id, image_sha256, canonical, model)).encode()).hexdigest()
 
 
 def _settle_numbers(value: Any) -> Any:
@@ -210,10 +219,9 @@ async def perform(context: Context, run: Run, original: bytes, cost: int) -> dic
     path: str | None = None
     try:
         async with asyncio.timeout(RUN_LIMIT_S):
-            model = choose_model(context.env)
             picture = await on_a_thread(decode_picture, original)
             if run.kind == "image":
-                image, name = await model.edit(run.task, picture)
+                image, name = await run.model.edit(run.task, picture)
                 encoded = await on_a_thread(encode_picture, image, is_lossless=picture.is_lossless)
                 path = f"{run.user_id}/{uuid.uuid4()}.{encoded.suffix}"
                 await upload(context, path, encoded)
@@ -225,7 +233,7 @@ async def perform(context: Context, run: Run, original: bytes, cost: int) -> dic
                     "model": name,
                 }
             else:
-                analysis, name = await model.analyse(run.task, picture)
+                analysis, name = await run.model.analyse(run.task, picture)
                 result = {"analysis": analysis, "model": name}
             finished = await finish(context, run, result, path)
             return render_answer(context, run, finished["value"], cost=cost, left=finished["credits_left"])

@@ -31,7 +31,11 @@ class Task:
 
 
 class Model(Protocol):
-    """Both raise FunctionError with a code of `errors.py`."""
+    """The two names are of what will edit and what will analyse: results are remembered under them. Both methods raise
+    FunctionError with a code of `errors.py`."""
+
+    image_model: str
+    analysis_model: str
 
     async def edit(self, task: Task, picture: Picture) -> tuple[Image.Image, str]:
         """Another picture, and the name of what made it."""
@@ -41,6 +45,8 @@ class Model(Protocol):
 
 
 class LocalPreview:
+    image_model = analysis_model = LOCAL
+
     async def edit(self, task: Task, picture: Picture) -> tuple[Image.Image, str]:
         parameters = {**task.parameters, "hex": task.color["hex"]} if task.color else task.parameters
         return await on_a_thread(edit_picture, task.tool_id, picture.image, parameters), LOCAL

@@ -1,4 +1,7 @@
-"""Takes an order of the caller to Paymob and answers where to pay it. What is paid, `paymob-webhooks` grants."""
+"""Takes an order of the caller to Paymob and answers where to pay it. What is paid, `paymob-webhooks` grants.
+
+Whoever asks again after a failure has a new order: of the old one Paymob may know, and it takes no name twice.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +25,7 @@ from basalt.functions import Context, FunctionError, Request
 
 CREATE = "select public.create_order(%(kind)s, %(item_id)s)"
 ATTACH = "select public.attach_paymob_order(%(merchant_order_id)s, %(paymob_order_id)s)"
+FAIL = "select public.fail_order(%(merchant_order_id)s)"
 
 
 async def handler(request: Request, context: Context) -> object:
@@ -36,6 +40,7 @@ async def handler(request: Request, context: Context) -> object:
         where = await _take_to_paymob(context, account, order, wanted)
     except PaymobError as exc:
         context.log.error("order %s did not reach Paymob: %s", order.merchant_order_id, exc)
+        await context.service_db.execute(FAIL, {"merchant_order_id": order.merchant_order_id})
         raise error("PAYMENT_FAILED", details={"purchase_id": made["purchase_id"]}) from exc
     return {
         "success": True,
