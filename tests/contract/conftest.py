@@ -14,21 +14,12 @@ import pytest
 
 from tests.server import Server, copy_project, running_server
 
-GIGWORK = Path(__file__).parent.parent.parent / "apps" / "gigwork"
 ORCHESTRA = Path(__file__).parent / "projects" / "orchestra"
 MEMBERS = Path(__file__).parent / "projects" / "members"
 CLUB = Path(__file__).parent / "projects" / "club"
 CHAT = Path(__file__).parent / "projects" / "chat"
 SCRIPTS = Path(__file__).parent / "js"
 NODE = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-
-
-@pytest.fixture(scope="session")
-def gigwork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The gig-work app, for all journeys."""
-    project = copy_project(GIGWORK, tmp_path_factory.mktemp("gigwork") / "gigwork")
-    with running_server(project) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import psycopg
 import pytest
 
 from basalt.notify import cancel_event, resend_event
@@ -34,6 +35,30 @@ async def test_a_page_that_is_being_written_is_cancelled_with_its_event(
             await sql.becomes(True, HAS_WAITING)
         assert await cancelling == 1
         assert await sql.value(EACH_STATUS) == {"cancelled": 1}
+
+
+async def test_what_is_true_no_more_is_cancelled_in_the_transaction_that_changes_it(
+    notify_database: DatabaseAccess,
+) -> None:
+    cancel = "select public.cancel_notification('offer', %s)"
+    async with connected(notify_database) as sql:
+        await a_template(sql, "offer", "push", "Hello")
+        ann = await a_person(sql)
+        stale, other = [await issue(sql, "offer", ann, dedup_key=key) for key in ("gig-1", "gig-2")]
+        for event in (stale, other):
+            for status in ("sent", "held", "digest"):
+                await sql.rows(ADD_ROW, event, ann, status)
+        assert await sql.value(cancel, "gig-3") == 0
+        async with sql.connection.transaction(force_rollback=True):
+            assert await sql.value(cancel, "gig-1") == 2
+        assert await sql.value(cancel, "gig-1") == 2
+        assert await sql.value(cancel, "gig-1") == 0
+        statuses = "select array_agg(status order by id) from public.notification_queue where event_id = %s"
+        assert await sql.value(statuses, stale) == ["sent", "cancelled", "cancelled"]
+        assert await sql.value(statuses, other) == ["sent", "held", "digest"]
+        await sql.rows("set role authenticated")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await sql.value(cancel, "gig-2")
 
 
 async def test_what_was_sent_again_is_not_sent_a_third_time(notify_database: DatabaseAccess) -> None:

@@ -260,7 +260,8 @@ def test_a_project_is_tested_from_sql_to_client_and_stays_as_it_was(tmp_path: Pa
     (project / "tests").mkdir()
     (project / "tests" / "test_rest.py").write_text(
         "import os, json, urllib.request\n"
-        "def test_rows():\n"
+        "def test_rows(tmp_path):\n"
+        "    assert not any(part.startswith('pytest-of-') for part in tmp_path.parts)  # shared with other runs\n"
         "    request = urllib.request.Request(os.environ['SUPABASE_URL'] + '/rest/v1/a', "
         "headers={'apikey': os.environ['SUPABASE_SECRET_KEY']})\n"
         "    with urllib.request.urlopen(request) as answer:\n"

@@ -1,10 +1,7 @@
-"""The app's schema in a database of its own for each test, without the seeds, and people to act in it."""
+"""The app's schema in a database of its own for each test, without the seeds; and the app at work, with them."""
 
-import json
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +21,13 @@ from tests.conftest import (  # noqa: F401  fixtures
     create_database,
     template,
 )
+from tests.server import copy_project
+
+from .acting import App
+from .providers import Running, running_app
 
 APP = Path(__file__).parent.parent
 TEMPLATE = "gigwork_template"
-Connection = psycopg.Connection[dict[str, Any]]
-
-# The gig stands here; 50 m and 500 m north of it.
-LAT, LNG = 3.1390, 101.6869
-NEAR = LAT + 0.00045
-FAR = LAT + 0.0045
 
 
 @pytest.fixture(scope="session")
@@ -55,83 +50,20 @@ def access(app_template: DatabaseAccess, clone_database: CloneDatabase) -> Itera
         yield cloned
 
 
-@dataclass(frozen=True)
-class App:
-    """`admin` is the owner's connection; `acting_as` gives one that acts as a person, the way a request does."""
-
-    access: DatabaseAccess
-    admin: Connection
-
-    @contextmanager
-    def acting_as(self, user_id: str | None, role: str | None = None) -> Iterator[Connection]:
-        """One transaction as a user (None: nobody signed in) or as `service_role`."""
-        chosen = role or ("authenticated" if user_id else "anon")
-        claims = json.dumps({"role": chosen, **({"sub": user_id} if user_id else {})})
-        with psycopg.connect(self.access.conninfo("authenticator"), row_factory=dict_row) as connection:
-            connection.execute("select set_config('role', %s, true)", [chosen])
-            connection.execute("select set_config('request.jwt.claims', %s, true)", [claims])
-            yield connection
-
-    def call(self, user_id: str | None, routine: str, *, as_role: str | None = None, **arguments: Any) -> Any:
-        """A routine called as a person; its value."""
-        names = ", ".join(f"{name} => %({name})s" for name in arguments)
-        with self.acting_as(user_id, as_role) as connection:
-            row = connection.execute(f"select public.{routine}({names}) as value", arguments).fetchone()
-        assert row is not None
-        return row["value"]
-
-    def a_user(self, *, employer: bool = False) -> str:
-        user_id = str(uuid.uuid4())
-        self.admin.execute(
-            "insert into auth.users (id, aud, role, phone, phone_confirmed_at) "
-            "values (%s, 'authenticated', 'authenticated', %s, now())",
-            [user_id, str(int(uuid.UUID(user_id)))[:12]],
-        )
-        if employer:
-            self.admin.execute("update public.users set role = 'employer' where id = %s", [user_id])
-        return user_id
-
-    def a_gig(self, employer_id: str | None = None, **values: Any) -> str:
-        gig = {
-            "employer_id": employer_id or self.a_user(employer=True), "title": "Waiter", "category": "food_service",
-            "location": f"POINT({LNG} {LAT})", "hourly_rate": 12.5, "start_date": "2026-01-01",
-            "end_date": "2036-01-01", "capacity": 5, "status": "open", "published_at": "2026-01-01", **values,
-        }  # fmt: skip
-        names = ", ".join(gig)
-        marks = ", ".join(f"%({name})s" for name in gig)
-        row = self.admin.execute(
-            f"insert into public.gigs ({names}) values ({marks}) returning id", gig
-        ).fetchone()
-        assert row is not None
-        return str(row["id"])
-
-    def an_accepted_worker(self, gig_id: str) -> str:
-        """A worker whose application the employer has accepted."""
-        worker = self.a_user()
-        application = self.call(worker, "apply_to_gig", p_gig_id=gig_id)["application_id"]
-        owner = self.one("select employer_id from public.gigs where id = %s", gig_id)
-        self.call(str(owner), "decide_application", p_application_id=application, p_decision="accepted")
-        return worker
-
-    def one(self, sql: str, *parameters: Any) -> Any:
-        """The first value of a query by the owner."""
-        row = self.admin.execute(sql, parameters).fetchone()
-        return next(iter(row.values())) if row else None
-
-    def balance(self, user_id: str) -> int:
-        """The points of a user, after checking that the log adds up to them."""
-        balance: int = self.one("select total_points from public.users where id = %s", user_id)
-        logged = self.one(
-            "select coalesce(sum(points), 0) from public.points_log where user_id = %s", user_id
-        )
-        assert balance == logged
-        return balance
-
-
 @pytest.fixture
 def app(access: DatabaseAccess) -> Iterator[App]:
     with psycopg.connect(access.conninfo("postgres"), row_factory=dict_row, autocommit=True) as admin:
-        yield App(access, admin)
+        app = App(access, admin)
+        yield app
+        app.close()
+
+
+@pytest.fixture(scope="session")
+def gigwork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The app at work, with seeds and a worker, once for all tests that need it."""
+    project = copy_project(APP, tmp_path_factory.mktemp("gigwork") / "gigwork")
+    with running_app(project) as running:
+        yield running
 
 
 @pytest.fixture

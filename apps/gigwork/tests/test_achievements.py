@@ -1,13 +1,15 @@
 """Streaks, attendance, achievements and the standings of a period, over days that are chosen here."""
 
+import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
-from .conftest import LNG, NEAR, App
+from .acting import LNG, NEAR, App, wait_for_blocked_sessions
 
 Refused = Callable[..., psycopg.Error]
 TODAY = (datetime.now(UTC) + timedelta(hours=8)).date()  # in Asia/Singapore
@@ -65,6 +67,91 @@ def test_a_day_of_a_streak_is_a_day_in_singapore(app: App) -> None:
     work(app, worker, "2026-03-02 15:30+00")  # 23:30 on the 2nd
     work(app, worker, "2026-03-02 16:30+00")  # 00:30 on the 3rd
     assert streaks(app, worker) == (2, 2)
+
+
+def move(app: App, worker: str, time_zone: str) -> None:
+    with app.acting_as(worker) as connection:
+        connection.execute("update public.users set time_zone = %s", [time_zone])
+
+
+@pytest.mark.req("G6", "G7")
+def test_a_day_of_a_streak_is_a_day_where_the_worker_lives(app: App) -> None:
+    londoner, singaporean = app.a_user(), app.a_user()
+    move(app, londoner, "Europe/London")
+    for worker in (londoner, singaporean):
+        work(app, worker, "2026-03-02 23:30+00")
+        work(app, worker, "2026-03-03 00:30+00")
+    assert (streaks(app, londoner), streaks(app, singaporean)) == ((2, 2), (1, 1))
+    work(app, londoner, "2026-03-29 00:30+00")
+    work(app, londoner, "2026-03-29 22:30+00")  # 23:30: clocks went forward at one
+    assert streaks(app, londoner) == (1, 2)
+    work(app, londoner, "2026-03-29 23:30+00")  # 00:30 on the 30th
+    assert streaks(app, londoner) == (2, 2)
+
+
+def a_worked_day(app: App, employer: str, worker: str, clock_in: str) -> str:
+    """A rewarded shift of eight hours; its timesheet."""
+    sheet = str(work(app, worker, clock_in, gig_id=app.a_gig(employer))["timesheet_id"])
+    correct(app, employer, sheet, clock_in)
+    return sheet
+
+
+def correct(app: App, employer: str, sheet: str, clock_in: str, *, hours: float = 8) -> None:
+    began = datetime.fromisoformat(clock_in)
+    times = {"p_clock_in": began, "p_clock_out": began + timedelta(hours=hours)}
+    app.call(employer, "correct_timesheet", p_timesheet_id=sheet, p_reason="As the door says", **times)
+
+
+@pytest.mark.req("G6", "G7")
+def test_a_correction_fills_the_gap_of_a_streak_and_unlocks_what_it_earns(app: App) -> None:
+    employer, worker = app.a_user(employer=True), app.a_user()
+    unlocked = """
+        select count(*) from public.user_achievements as ua join public.achievements as a on a.id = ua.achievement_id
+        where ua.user_id = %s and a.code = 'three_day_streak'
+    """
+    a_worked_day(app, employer, worker, "2026-03-02 09:00+08:00")
+    a_worked_day(app, employer, worker, "2026-03-04 09:00+08:00")
+    wrong = a_worked_day(app, employer, worker, "2026-03-09 09:00+08:00")
+    assert streaks(app, worker) == (1, 1)
+    correct(app, employer, wrong, "2026-03-03 09:00+08:00")
+    assert streaks(app, worker) == (3, 3)
+    assert app.one(unlocked, worker) == 1
+    correct(app, employer, wrong, "2026-03-12 09:00+08:00")
+    assert streaks(app, worker) == (1, 3)
+    assert app.one(unlocked, worker) == 1, "what was unlocked stays"
+    app.balance(worker)
+
+
+@pytest.mark.req("G6", "G7")
+def test_a_forgotten_shift_fills_its_gap_when_it_is_approved(app: App) -> None:
+    employer, worker = app.a_user(employer=True), app.a_user()
+    a_worked_day(app, employer, worker, "2026-03-02 09:00+08:00")
+    gig = app.a_gig(employer)
+    accept(app, worker, gig)
+    forgotten = app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"]
+    app.admin.execute(
+        "update public.timesheets set clock_in = '2026-03-03 09:00+08' where id = %s", [forgotten]
+    )
+    app.admin.execute("select private.close_forgotten_shifts('2026-03-03 23:00+08')")
+    a_worked_day(app, employer, worker, "2026-03-04 09:00+08:00")
+    assert streaks(app, worker) == (1, 1)
+    app.call(employer, "approve_timesheet", p_timesheet_id=forgotten)
+    assert streaks(app, worker) == (3, 3)
+
+
+@pytest.mark.req("G6")
+def test_a_correction_keeps_the_days_of_a_worker_who_has_moved(app: App) -> None:
+    employer, worker = app.a_user(employer=True), app.a_user()
+    evening = a_worked_day(app, employer, worker, "2026-03-02 07:00+08:00")  # late on the 1st in London
+    a_worked_day(app, employer, worker, "2026-03-03 12:00+08:00")
+    move(app, worker, "Europe/London")
+    days = "select array_agg(worked_on::text order by worked_on) from public.timesheets where user_id = %s"
+    for clock_in, hours in (("2026-03-02 07:00+08:00", 4), ("2026-03-02 07:20+08:00", 4)):
+        correct(app, employer, evening, clock_in, hours=hours)
+        assert app.one(days, worker) == ["2026-03-02", "2026-03-03"]
+        assert streaks(app, worker) == (2, 2)
+    correct(app, employer, evening, "2026-03-01 07:20+08:00")
+    assert app.one(days, worker) == ["2026-03-01", "2026-03-03"]
 
 
 @pytest.mark.req("G8")
@@ -153,6 +240,84 @@ def test_levels_follow_the_points(app: App, points: int, level: int) -> None:
     assert app.one("select level from public.users where id = %s", worker) == level
 
 
+def award(app: App, worker: str, points: int) -> None:
+    app.call(None, "increment_user_points", as_role="service_role", p_user_id=worker, p_points=points)
+
+
+def set_threshold(app: App, level: int, min_points: int) -> None:
+    with app.acting_as(None, "service_role") as connection:
+        done = connection.execute(
+            "update public.levels set min_points = %s where level = %s", [min_points, level]
+        )
+        assert done.rowcount == 1
+
+
+def levels_told(app: App, worker: str) -> list[int]:
+    """The rows of level_ups, after checking that each was one event."""
+    reached = app.admin.execute(
+        "select level from public.level_ups where user_id = %s order by level", [worker]
+    ).fetchall()
+    events = app.admin.execute(
+        """
+        select (payload -> 'properties' ->> 'level')::int as level from basalt.jobs
+        where name = 'basalt.track' and payload ->> 'event' = 'level_up' and payload ->> 'distinct_id' = %s
+        order by level
+        """,
+        [worker],
+    ).fetchall()
+    assert reached == events
+    return [row["level"] for row in reached]
+
+
+@pytest.mark.req("G8")
+def test_levels_follow_thresholds_that_an_administrator_changes(app: App) -> None:
+    worker, other = app.a_user(), app.a_user()
+    award(app, worker, 150)
+    award(app, other, 30)
+
+    def level() -> tuple[int, int]:
+        stats = app.call(worker, "get_user_stats")
+        assert stats["level"] == app.one("select level from public.users where id = %s", worker)
+        return stats["level"], stats["next_level_at"]
+
+    assert (level(), levels_told(app, worker)) == ((2, 400), [2])
+    set_threshold(app, 2, 160)
+    assert (level(), levels_told(app, worker)) == ((1, 160), [2])
+    set_threshold(app, 2, 120)
+    assert (level(), levels_told(app, worker)) == ((2, 400), [2]), "it was reached before"
+    set_threshold(app, 3, 140)
+    assert (level(), levels_told(app, worker)) == ((3, 900), [2, 3])
+    with app.acting_as(None, "service_role") as connection:
+        connection.execute("delete from public.levels where level = 3")
+    assert level() == (2, 900)
+    assert (app.one("select level from public.users where id = %s", other), levels_told(app, other)) == (
+        1,
+        [],
+    )
+
+
+@pytest.mark.req("G8")
+def test_a_level_is_told_once_however_many_awards_reach_it_at_once(app: App) -> None:
+    worker = app.a_user()
+    with ThreadPoolExecutor(12) as crowd:
+        list(crowd.map(lambda _: award(app, worker, 20), range(24)))
+    assert app.balance(worker) == 480
+    assert levels_told(app, worker) == [2, 3]
+
+
+@pytest.mark.req("G8")
+def test_an_award_at_the_moment_of_new_thresholds_has_the_level_of_these(app: App) -> None:
+    worker = app.a_user()
+    with ThreadPoolExecutor(1) as other:
+        with app.admin.transaction():
+            app.admin.execute("update public.levels set min_points = 50 where level = 2")
+            awarded = other.submit(award, app, worker, 60)
+            wait_for_blocked_sessions(app)
+        awarded.result()
+    assert app.one("select level from public.users where id = %s", worker) == 2
+    assert levels_told(app, worker) == [2]
+
+
 @pytest.mark.req("G8")
 def test_a_balance_leaves_its_range_in_neither_direction(app: App, refused: Refused) -> None:
     worker = app.a_user()
@@ -230,6 +395,71 @@ def test_equal_points_share_a_rank(app: App) -> None:
         log_points(app, points, "2026-03-04 12:00+08")
     refresh(app, "daily", date(2026, 3, 4))
     assert [(points, rank) for _, points, rank in standings(app, "daily")] == [(50, 1), (50, 1), (20, 3)]
+
+
+def board(app: App, period: str) -> list[tuple[str, int, int]]:
+    """What get_leaderboard answers somebody: user, rank, position."""
+    with app.acting_as(app.a_user()) as connection:
+        rows = connection.execute(
+            "select user_id::text, rank, position from public.get_leaderboard(%s)", [period]
+        ).fetchall()
+    return [(row["user_id"], row["rank"], row["position"]) for row in rows]
+
+
+@pytest.mark.req("G8", "G9")
+def test_among_equals_whoever_had_the_points_first_comes_first_in_every_period(app: App) -> None:
+    midnight = app.one("select private.singapore_day(now())::timestamp at time zone 'Asia/Singapore'")
+
+    def earn(worker: str, points: int, second: int) -> None:
+        app.admin.execute(
+            "insert into public.points_log (user_id, points, reason, created_at) values (%s, %s, 'adjustment', %s)",
+            [worker, points, midnight + timedelta(seconds=second)],
+        )
+
+    best, early, late, last = (app.a_user() for _ in range(4))
+    together = sorted(app.a_user() for _ in range(5))
+    earned = [(best, 60, 9), (late, 30, 1), (late, 20, 8), (early, 50, 2), (last, 20, 0)]
+    earned += [(worker, 50, 5) for worker in together]
+    random.Random(9).shuffle(earned)
+    for worker, points, second in earned:
+        earn(worker, points, second)
+    ranked = [(best, 1), (early, 2), *((worker, 2) for worker in together), (late, 2), (last, 9)]
+    expected = [(worker, rank, position) for position, (worker, rank) in enumerate(ranked, 1)]
+    for _ in range(2):
+        for period in ("daily", "weekly", "monthly", "all_time"):
+            refresh(app, period)
+            assert board(app, period) == expected, period
+    with app.acting_as(best) as connection:
+        week = connection.execute(
+            "select user_id::text, rank, position from public.weekly_leaderboard order by position"
+        ).fetchall()
+    assert [tuple(row.values()) for row in week] == expected
+
+
+@pytest.mark.req("G8", "G9")
+@pytest.mark.parametrize("period", ["daily", "weekly", "monthly"])
+def test_a_new_period_begins_empty_and_the_one_before_ends_with_its_last_hour(app: App, period: str) -> None:
+    begins_at = app.one(
+        "select starts_at from private.leaderboard_period(%s, private.singapore_day(now()))", period
+    )
+    worker = log_points(app, 20, str(begins_at - timedelta(minutes=10)))
+    app.admin.execute(  # as the refresh an hour before left it
+        """
+        insert into public.leaderboard (period_type, period_start, user_id, display_name, points_earned, gigs_completed,
+            hours_worked, rank, position, updated_at)
+        select %s, p.period_start, %s, 'Worker', 5, 0, 0, 1, 1, p.ends_at - interval '1 hour'
+        from private.leaderboard_period(%s, private.singapore_day(%s)) as p
+        """,
+        [period, worker, period, begins_at - timedelta(minutes=10)],
+    )
+    assert board(app, period) == []
+    assert refresh(app, period)["entries"] == 0
+    assert board(app, period) == []
+    assert standings(app, period) == [(worker, 20, 1)]
+    newcomer = log_points(app, 10, str(begins_at))
+    refresh(app, period)
+    assert board(app, period) == [(newcomer, 1, 1)]
+    assert sorted(standings(app, period)) == sorted([(worker, 20, 1), (newcomer, 10, 1)])
 
 
 @pytest.mark.req("G8")

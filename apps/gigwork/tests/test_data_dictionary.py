@@ -9,7 +9,8 @@ import re
 
 import pytest
 
-from .conftest import APP, App, Connection
+from .acting import App, Connection
+from .conftest import APP
 
 DICTIONARY = APP / "docs" / "data-dictionary.md"
 

@@ -13,7 +13,8 @@ import pytest
 
 from basalt.project import erase_user
 
-from .conftest import LAT, LNG, NEAR, App, without_seeds
+from .acting import LAT, LNG, NEAR, App, wait_for_blocked_sessions
+from .conftest import without_seeds
 
 Refused = Callable[..., psycopg.Error]
 TODAY = (datetime.now(UTC) + timedelta(hours=8)).date()
@@ -259,6 +260,80 @@ def test_a_correction_has_possible_times(app: App, refused: Refused) -> None:
             p_reason="x",
             **times,
         )
+
+
+def at(app: App, hours: float) -> datetime:
+    """So many hours from now."""
+    moment: datetime = app.one("select now() + make_interval(secs => %s)", hours * 3600)
+    return moment
+
+
+def a_past_shift(app: App, employer: str, worker: str, began: datetime, ended: datetime) -> str:
+    gig = app.a_gig(employer)
+    application = app.call(worker, "apply_to_gig", p_gig_id=gig)["application_id"]
+    app.call(employer, "decide_application", p_application_id=application, p_decision="accepted")
+    sheet = str(app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"])
+    app.call(
+        employer, "correct_timesheet", p_timesheet_id=sheet, p_reason="As the door says",
+        p_clock_in=began, p_clock_out=ended)  # fmt: skip
+    return sheet
+
+
+@pytest.mark.req("G6", "G13")
+def test_a_correction_that_overlaps_another_shift_is_refused(app: App, refused: Refused) -> None:
+    employer, other, worker = app.a_user(employer=True), app.a_user(employer=True), app.a_user()
+    early = a_past_shift(app, employer, worker, at(app, -10), at(app, -6))
+    late = a_past_shift(app, employer, worker, at(app, -5), at(app, -3))
+    elsewhere = a_past_shift(app, other, worker, at(app, -2), at(app, -1))
+
+    def correct(sheet: str, began: float, ended: float, by: str = employer) -> None:
+        app.call(
+            by, "correct_timesheet", p_timesheet_id=sheet, p_reason="x",
+            p_clock_in=at(app, began), p_clock_out=at(app, ended))  # fmt: skip
+
+    before = app.balance(worker)
+    for began, ended in ((-7, -3), (-9, -8), (-12, -4), (-6.01, -3)):
+        error = refused("SHIFTS_OVERLAP", correct, late, began, ended)
+        assert error.sqlstate == "PT409"
+        assert early in (error.diag.message_detail or "")
+    told = refused("SHIFTS_OVERLAP", correct, late, -5, -1.5).diag.message_detail or ""
+    assert elsewhere not in told, "where else somebody works is their own affair"
+    refused("SHIFTS_OVERLAP", correct, elsewhere, -4, -1, other)
+    assert app.balance(worker) == before
+    ends_at = app.one("select clock_out from public.timesheets where id = %s", early)
+    app.call(employer, "correct_timesheet", p_timesheet_id=late, p_reason="x", p_clock_in=ends_at)
+    gig = app.a_gig(employer)
+    stranger = app.an_accepted_worker(gig)
+    a_past_shift(app, employer, stranger, at(app, -10), at(app, -6))  # another worker's hours are their own
+    running = app.call(stranger, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"]
+    app.admin.execute(
+        "update public.timesheets set clock_in = now() - interval '2 hours' where id = %s", [running]
+    )
+    sheets = "select id from public.timesheets where user_id = %s and clock_out is not null"
+    refused("SHIFTS_OVERLAP", correct, str(app.one(sheets, stranger)), -10, -1)
+
+
+@pytest.mark.req("G6")
+def test_of_two_corrections_at_once_that_overlap_one_is_refused(app: App) -> None:
+    worker = app.a_user()
+    employers = [app.a_user(employer=True) for _ in range(2)]
+    sheets = [
+        a_past_shift(app, employer, worker, at(app, began), at(app, began + 2))
+        for employer, began in zip(employers, (-10, -4), strict=True)
+    ]
+    with ThreadPoolExecutor(2) as pair:
+        with app.admin.transaction():
+            app.admin.execute("select from public.users where id = %s for update", [worker])
+            corrections = [
+                pair.submit(
+                    app.call, employer, "correct_timesheet", p_timesheet_id=sheet, p_reason="x",
+                    p_clock_in=at(app, began), p_clock_out=at(app, began + 4))
+                for employer, sheet, began in zip(employers, sheets, (-10, -7), strict=True)
+            ]  # fmt: skip
+            wait_for_blocked_sessions(app, 2)
+        errors = [error for error in (one.exception() for one in corrections) if error]
+    assert len(errors) == 1
+    assert str(errors[0]).startswith("SHIFTS_OVERLAP: ")
 
 
 @pytest.mark.req("G6")

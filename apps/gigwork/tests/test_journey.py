@@ -1,32 +1,36 @@
 """The app as its two sides live it, through unmodified supabase-js; and a thousand workers at once."""
 
 import asyncio
-import json
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.contract.conftest import SCRIPTS, run_node
-from tests.server import Server, copy_project, running_server
+from basalt.postgres import DatabaseAccess
+from tests.journeys import check_types, run_journey
+from tests.server import copy_project, running_server
 
 from .conftest import APP
 from .crowd import work_a_day
+from .providers import Running
 
 JOURNEY = APP / "tests" / "js" / "journey.mjs"
 
 
-@pytest.fixture(scope="session")
-def gigwork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(copy_project(APP, tmp_path_factory.mktemp("gigwork") / "gigwork")) as server:
-        yield server
-
-
 @pytest.mark.req("G3", "G4", "G5", "G6", "G8", "G9", "G10", "G12")
-def test_a_worker_and_an_employer_go_from_the_code_to_the_payout(gigwork: Server) -> None:
-    printed = run_node([str(JOURNEY)], gigwork, BASALT_STEPS=(SCRIPTS / "steps.mjs").as_uri())
-    results = [json.loads(line) for line in printed.splitlines()]
-    assert [result for result in results if not result["ok"]] == []
-    assert len(results) == JOURNEY.read_text("utf-8").count("await step('")
+def test_a_worker_and_an_employer_go_from_the_code_to_the_payout(gigwork: Running) -> None:
+    run_journey(JOURNEY, gigwork.server)
+
+
+@pytest.mark.req("G1", "P27")
+def test_the_journey_names_what_the_database_has(access: DatabaseAccess, tmp_path: Path) -> None:
+    mistakes = {
+        "select('amount, currency')": "select('amount, money')",  # read
+        "category: 'food_service'": "kind: 'food_service'",  # written
+        ".eq('timesheet_id'": ".eq('sheet_no'",  # compared
+        "gig.status": "gig.state",  # heard
+        "rpc('publish_gig'": "rpc('post_gig'",  # called
+    }
+    check_types([JOURNEY], APP, access.url("supabase_admin"), tmp_path / "typed", mistakes=mistakes)
 
 
 @pytest.mark.long

@@ -12,7 +12,8 @@ from basalt.postgres import DatabaseAccess, apply_migrations, apply_seeds
 from basalt.project import apply_modules
 from tests.conftest import CloneDatabase
 
-from .conftest import APP, Connection, without_seeds
+from .acting import Connection
+from .conftest import APP, without_seeds
 
 MIGRATIONS = sorted((APP / "supabase" / "migrations").glob("*.sql"))
 ROLLBACKS = APP / "supabase" / "rollbacks"

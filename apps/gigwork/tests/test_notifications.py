@@ -1,6 +1,7 @@
 """Who is told of what: rules in the database, read from the events that they make."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -9,7 +10,8 @@ import pytest
 from basalt.project import apply_modules, migrate
 from tests.conftest import CloneDatabase
 
-from .conftest import APP, LAT, LNG, NEAR, App, DatabaseAccess, without_seeds
+from .acting import LAT, LNG, NEAR, App, wait_for_blocked_sessions
+from .conftest import APP, DatabaseAccess, without_seeds
 from .test_employers import PERIOD, a_shift
 from .test_migrations import MIGRATIONS, ROLLBACKS, run
 
@@ -142,6 +144,133 @@ def test_a_shift_is_reminded_of_once_a_day_before_it_starts(app: App) -> None:
         "select schedule, active from cron.job where jobname = 'gigwork-shift-reminders'"
     ).fetchone()
     assert schedule == {"schedule": "*/5 * * * *", "active": True}
+
+
+# News that waits
+
+ADD_ROW = """
+insert into public.notification_queue (event_id, user_id, channel, provider, address, status)
+select id, %s, 'push', 'fcm', 'token', %s from public.notification_events where event_type = %s and context @> %s
+"""
+
+
+def a_gig_that_begins_soon(app: App) -> tuple[str, str]:
+    begins = app.admin.execute(
+        """
+        select at::date as start_date, at::date as end_date, at::time as shift_start
+        from (select (now() + interval '1 hour') at time zone 'Asia/Singapore' as at) as soon
+        """
+    ).fetchone()
+    assert begins is not None
+    return post_gig(app, **begins)
+
+
+def apply(app: App, gig: str, employer: str, decision: str | None = None) -> tuple[str, str]:
+    """A worker and their application, decided or not."""
+    worker = app.a_user()
+    application = app.call(worker, "apply_to_gig", p_gig_id=gig)["application_id"]
+    if decision:
+        app.call(employer, "decide_application", p_application_id=application, p_decision=decision)
+    return worker, application
+
+
+def queued(app: App, *statuses: str) -> set[str]:
+    """The kinds of messages of these statuses."""
+    rows = app.admin.execute(
+        """
+        select distinct e.event_type from public.notification_queue as q
+        join public.notification_events as e on e.id = q.event_id where q.status = any (%s)
+        """,
+        [list(statuses)],
+    ).fetchall()
+    return {row["event_type"] for row in rows}
+
+
+@pytest.mark.req("G11")
+@pytest.mark.parametrize(
+    ("end", "taken_back"),
+    [
+        ("close_gig", {"gig.new"}),
+        ("complete_gig", {"gig.new", "application.new", "application.accepted", "shift.reminder"}),
+        ("cancel_gig", {"gig.new", "application.new", "application.accepted", "application.rejected",
+                        "shift.reminder"}),
+        ("withdraw_application", {"application.new", "application.accepted", "shift.reminder"}),
+    ],
+)  # fmt: skip
+def test_news_of_what_is_over_is_not_told_any_more(app: App, end: str, taken_back: set[str]) -> None:
+    gig, employer = a_gig_that_begins_soon(app)
+    worker, application = apply(app, gig, employer, "accepted")
+    if end != "withdraw_application":
+        apply(app, gig, employer, "rejected")
+    assert app.one("select private.remind_of_shifts()") == 1
+    about = json.dumps({"data": {"gig_id": gig}})
+    kinds = ("gig.new", "application.new", "application.accepted", "shift.reminder")
+    told = {*kinds} if end == "withdraw_application" else {*kinds, "application.rejected"}
+    for event_type in kinds:
+        for status in ("sent", "held", "digest"):
+            app.admin.execute(ADD_ROW, [worker, status, event_type, about])
+    same, boss = a_gig_that_begins_soon(app)  # of which everything is told
+    apply(app, same, boss, "accepted")
+    assert app.one("select private.remind_of_shifts()") == 1
+    match end:
+        case "withdraw_application":
+            app.call(worker, end, p_application_id=application)
+        case "cancel_gig":
+            app.call(employer, end, p_gig_id=gig, p_reason="Rain")
+        case _:
+            app.call(employer, end, p_gig_id=gig)
+    statuses = app.admin.execute(
+        "select event_type, status from public.notification_events where context @> %s", [about]
+    ).fetchall()
+    cancelled = {row["event_type"] for row in statuses if row["status"] == "cancelled"}
+    assert cancelled == taken_back
+    assert {row["event_type"] for row in statuses if row["event_type"] not in cancelled} == told - taken_back
+    assert queued(app, "held", "digest") == set(kinds) - taken_back
+    assert queued(app, "sent") == set(kinds)
+    others = "select count(*) from public.notification_events where not context @> %s and status <> 'pending'"
+    assert app.one(others, about) == 0
+
+
+@pytest.mark.req("G11")
+def test_a_reminder_that_is_written_while_its_gig_is_cancelled_is_taken_back(app: App) -> None:
+    first, second = a_gig_that_begins_soon(app), a_gig_that_begins_soon(app)
+    for gig, employer in (first, second):
+        apply(app, gig, employer, "accepted")
+    with ThreadPoolExecutor(1) as other:
+        with app.admin.transaction():  # the reminders first
+            assert app.one("select private.remind_of_shifts()") == 2
+            cancelled = other.submit(app.call, first[1], "cancel_gig", p_gig_id=first[0], p_reason="Rain")
+            wait_for_blocked_sessions(app)
+        cancelled.result()
+        (taken_back,) = [event for event in events(app, "shift.reminder") if event["status"] == "cancelled"]
+        assert taken_back["context"]["data"]["gig_id"] == first[0]
+        third, boss = a_gig_that_begins_soon(app)
+        apply(app, third, boss, "accepted")
+        with app.admin.transaction():  # and the cancellation first: the reminders do not wait for it
+            app.admin.execute("update public.gigs set status = 'cancelled' where id = %s", [third])
+            with psycopg.connect(app.access.conninfo("postgres")) as schedule:
+                assert schedule.execute("select private.remind_of_shifts()").fetchone() == (0,)
+    assert app.one("select private.remind_of_shifts()") == 0
+
+
+@pytest.mark.req("G11")
+def test_a_shift_is_told_by_the_clock_of_the_worker(app: App) -> None:
+    gig, employer = post_gig(app, start_date="2030-05-01", end_date="2030-05-01", shift_start="23:30")
+    at_home, abroad = app.a_user(), app.a_user()
+    with app.acting_as(abroad) as connection:
+        connection.execute("update public.users set time_zone = 'Asia/Tokyo'")
+    for worker in (at_home, abroad):
+        application = app.call(worker, "apply_to_gig", p_gig_id=gig)["application_id"]
+        app.call(employer, "decide_application", p_application_id=application, p_decision="accepted")
+    assert app.one("select private.remind_of_shifts('2030-05-01 22:00+08')") == 2
+    for event_type in ("application.accepted", "shift.reminder"):
+        told = {
+            str(event["subject_id"]): (event["context"]["starts_day"], event["context"]["starts_time"])
+            for event in events(app, event_type)
+        }
+        assert told == {at_home: ("01.05.2030", "23:30"), abroad: ("02.05.2030", "00:30")}
+        instants = {event["context"]["starts_at"] for event in events(app, event_type)}
+        assert instants == {"2030-05-01T15:30:00+00:00"}
 
 
 @pytest.mark.req("G7", "G11")

@@ -1,6 +1,5 @@
 """Accounts, employers and devices: profiles that follow Auth, the employer's side, and what a client cannot write."""
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -9,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import LAT, LNG, NEAR, App
+from .acting import LAT, LNG, NEAR, App, wait_for_blocked_sessions
 
 Refused = Callable[..., psycopg.Error]
 
@@ -423,23 +422,10 @@ def test_pages_of_a_search_follow_each_other(app: App) -> None:
 # Many at once
 
 
-BLOCKED_SESSIONS = """
-select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
-"""
-
-
 @pytest.fixture
 def crowd() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(24) as pool:
         yield pool
-
-
-def wait_for_a_blocked_session(app: App) -> None:
-    """Until somebody in this database waits for a lock."""
-    deadline = time.monotonic() + 10
-    with psycopg.connect(app.access.conninfo("postgres"), autocommit=True) as onlooker:
-        while not onlooker.execute(BLOCKED_SESSIONS).fetchall():
-            assert time.monotonic() < deadline
 
 
 @pytest.mark.req("G4", "G6", "G7")
@@ -450,7 +436,7 @@ def test_an_application_that_waits_for_a_clock_out_does_not_stop_it(
     with app.admin.transaction():  # two steps of clock_out, with the application between them
         app.admin.execute("update public.users set current_streak = 0 where id = %s", [worker])
         application = crowd.submit(app.call, worker, "apply_to_gig", p_gig_id=gig)
-        wait_for_a_blocked_session(app)
+        wait_for_blocked_sessions(app)
         app.admin.execute("select private.unlock_achievements(%s)", [worker])
     assert application.result()["points_earned"] == 10
     assert app.balance(worker) == 10
@@ -464,7 +450,7 @@ def test_a_withdrawal_that_waits_for_a_clock_in_does_not_stop_it(app: App, crowd
     with app.admin.transaction():  # the two steps of clock_in, with the withdrawal between them
         app.admin.execute("select from public.gig_applications where id = %s for share", [application])
         withdrawal = crowd.submit(app.call, worker, "withdraw_application", p_application_id=application)
-        wait_for_a_blocked_session(app)
+        wait_for_blocked_sessions(app)
         app.admin.execute(
             """
             insert into public.timesheets (user_id, gig_id, clock_in_location, hourly_rate)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .conftest import LNG, NEAR, App
+from .acting import LNG, NEAR, App
 
 WORKERS = 3
 ACTIONS = st.sampled_from(["apply", "award", "repeat", "take", "clock_in", "clock_out", "check", "kill"])

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import FAR, LNG, NEAR, App
+from .acting import FAR, LNG, NEAR, App
 
 Refused = Callable[..., psycopg.Error]
 PRIVATE_TABLES = (

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import FAR, LAT, LNG, NEAR, App
+from .acting import FAR, LAT, LNG, NEAR, App
 
 Refused = Callable[..., psycopg.Error]
 
@@ -67,6 +67,51 @@ def test_search_filters_by_category_and_rate(app: App) -> None:
     app.a_gig(category="retail", hourly_rate=10)
     app.a_gig(category="logistics", hourly_rate=30)
     assert search(app, p_category="retail", p_min_rate=15) == [wanted]
+
+
+# A ring at nearly the same distance, where a sphere and the spheroid order differently, and places with several gigs.
+MANY_GIGS = """
+insert into public.gigs (
+    employer_id, title, category, location, hourly_rate, start_date, end_date, status, published_at)
+select %(employer)s, 'Gig', case when n %% 3 = 0 then 'retail' else 'events' end,
+    extensions.st_project(
+        extensions.st_makepoint(%(lng)s, %(lat)s)::extensions.geography,
+        case when n <= 120 then 4000 + n * 0.25 else n / 5 * 50 end, radians(n / 5 * 5 * 37)),
+    10 + n %% 4, '2026-01-01', '2036-01-01', case when n %% 11 = 0 then 'closed' else 'open' end,
+    timestamptz '2026-01-01 00:00+00' + (n %% 7) * interval '1 day'
+from generate_series(1, 360) as n
+order by md5(n::text)
+"""
+LISTED = """
+select g.id::text as id from public.gigs as g
+cross join (select extensions.st_makepoint(%(lng)s, %(lat)s)::extensions.geography as point) as here
+where g.status = 'open' and g.category = coalesce(%(category)s, g.category) and g.hourly_rate >= %(min_rate)s
+    and (not %(by_distance)s or extensions.st_distance(g.location, here.point) <= 5000)
+order by case when %(by_distance)s then extensions.st_distance(g.location, here.point) end,
+    case when not %(by_distance)s then g.published_at end desc, g.id
+"""
+
+
+@pytest.mark.req("G2", "G3")
+def test_pages_of_a_search_hold_every_gig_once_and_in_exact_order(app: App) -> None:
+    app.admin.execute(MANY_GIGS, {"employer": app.a_user(employer=True), "lat": LAT, "lng": LNG})
+    for by_distance, category, min_rate in (
+        (True, None, 0), (True, "retail", 12), (False, None, 0), (False, "events", 11),
+    ):  # fmt: skip
+        wanted = {"category": category, "min_rate": min_rate, "by_distance": by_distance}
+        rows = app.admin.execute(LISTED, {**wanted, "lat": LAT, "lng": LNG}).fetchall()
+        expected = [row["id"] for row in rows]
+        assert len(expected) > 40
+        place = {"p_user_lat": LAT, "p_user_lng": LNG, "p_max_distance_km": 5} if by_distance else {}
+        asked = {"p_category": category, "p_min_rate": min_rate, **place}
+        assert search(app, **asked) == expected, wanted
+        for size in (7, 50):
+            pages = [
+                search(app, **asked, p_limit=size, p_offset=offset)
+                for offset in range(0, len(expected) + size, size)
+            ]
+            assert [gig for page in pages for gig in page] == expected, (wanted, size)
+            assert pages[-1] == [], "behind the last one there is nothing"
 
 
 @pytest.mark.req("G2")

@@ -12,7 +12,6 @@ import psycopg
 from psycopg.rows import dict_row
 
 from basalt.notify.errors import NotifyError
-from basalt.notify.event import LOCK_EVENT
 from basalt.postgres import DatabaseAccess
 
 LIST_EVENTS: Final = """
@@ -63,23 +62,7 @@ q.event_id = %s and q.status = 'failed' and not exists (
     where n.event_id = q.event_id and n.user_id = q.user_id and n.channel = q.channel and n.address = q.address
         and n.id > q.id)
 """
-CANCEL: Final = """
-with gone as (
-    delete from basalt.notification_expansions where event_id = %(id)s returning recipient_count, queued_count),
-recipients as (delete from basalt.notification_recipients where event_id = %(id)s)
-update public.notification_events as e
-set status = 'cancelled', recipient_count = coalesce((select g.recipient_count from gone as g), e.recipient_count),
-    queued_count = coalesce((select g.queued_count from gone as g), e.queued_count)
-where e.id = %(id)s and e.status in ('pending', 'expanding', 'expanded')
-"""
-STOP_ROWS: Final = """
-with stopped as (
-    update public.notification_queue as q set status = 'cancelled', finished_at = now()
-    where q.event_id = %(id)s and q.status in ('pending', 'held', 'digest')
-        and (q.locked_until is null or q.locked_until <= now())
-    returning q.id)
-select count(*) as count from stopped
-"""
+CANCEL: Final = "select basalt.cancel_notification_event(%s) as count"
 STATS: Final = """
 select coalesce(q.provider, '') as provider, q.channel,
     count(*) filter (where q.status in ('pending', 'held') and q.scheduled_for <= now() and not q.in_hand) as due,
@@ -137,12 +120,7 @@ def cancel_event(access: DatabaseAccess, event_id: str) -> int:
     """Stop an event: who has not been told is not told any more. How many messages were stopped; what a provider has
     in hand goes on."""
     show_event(access, event_id, most=0)
-    with _connected(access) as cursor:
-        cursor.execute(LOCK_EVENT, {"id": event_id})
-        cursor.execute(CANCEL, {"id": event_id})
-        row = cursor.execute(STOP_ROWS, {"id": event_id}).fetchone()
-    assert row is not None
-    return int(row["count"])
+    return int(_fetch(access, CANCEL, [event_id])[0]["count"])
 
 
 def load_stats(access: DatabaseAccess, hours: int) -> list[dict[str, Any]]:

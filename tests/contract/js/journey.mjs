@@ -39,7 +39,7 @@ await step('an employer signs up and posts a gig', async () => {
   const gig = good(await employer.from('gigs').insert({
     title: 'Waiter at the night market',
     category: 'food_service',
-    location: 'POINT(101.6869 3.1390)',
+    location: 'POINT(101.7169 3.1390)',
     hourly_rate: 12.5,
     start_date: today,
     end_date: today,
@@ -52,7 +52,7 @@ await step('an employer signs up and posts a gig', async () => {
 })
 
 await step('anyone finds gigs nearby, nearest first', async () => {
-  const gigs = good(await worker.rpc('search_gigs', { p_user_lat: 3.139, p_user_lng: 101.6869, p_max_distance_km: 1 }))
+  const gigs = good(await worker.rpc('search_gigs', { p_user_lat: 3.139, p_user_lng: 101.7169, p_max_distance_km: 1 }))
   assert.ok(gigs.length > 0)
   assert.equal(gigs[0].id, state.gigId)
   const none = good(await worker.rpc('search_gigs', { p_user_lat: 0, p_user_lng: 0, p_max_distance_km: 1 }))
@@ -94,7 +94,7 @@ await step('a function names every wrong field', async () => {
 })
 
 await step('clock-in needs an accepted application', async () => {
-  const refused = await refusal(await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.139, lng: 101.6869 } }))
+  const refused = await refusal(await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.139, lng: 101.7169 } }))
   assert.equal(refused.code, 'NOT_ACCEPTED')
 })
 
@@ -105,16 +105,16 @@ await step('the employer sees the application and accepts it', async () => {
 })
 
 await step('clock-in too far away is refused with the distance', async () => {
-  const refused = await refusal(await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.15, lng: 101.6869 } }))
+  const refused = await refusal(await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.15, lng: 101.7169 } }))
   assert.equal(refused.status, 400)
   assert.equal(refused.code, 'INVALID_LOCATION')
   assert.ok(refused.details.distance_m > 1000)
 })
 
 await step('clock-in at the gig opens a timesheet, once', async () => {
-  const opened = good(await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.1391, lng: 101.687 } }))
+  const opened = good(await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.1391, lng: 101.717 } }))
   state.timesheetId = opened.timesheet_id
-  const again = await refusal(await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.1391, lng: 101.687 } }))
+  const again = await refusal(await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.1391, lng: 101.717 } }))
   assert.equal(again.code, 'ALREADY_CLOCKED_IN')
 })
 
@@ -126,7 +126,7 @@ await step('clock-out far away is refused', async () => {
 await step('clock-out after nine hours pays, awards and unlocks', async () => {
   const nineHoursAgo = new Date(Date.now() - 9 * 3600 * 1000).toISOString()
   good(await service.from('timesheets').update({ clock_in: nineHoursAgo }).eq('id', state.timesheetId))
-  const body = { timesheetId: state.timesheetId, lat: 3.139, lng: 101.6869 }
+  const body = { timesheetId: state.timesheetId, lat: 3.139, lng: 101.7169 }
   const closed = good(await worker.functions.invoke('clock-out', { body }))
   assert.equal(closed.success, true)
   assert.ok(closed.hours_worked >= 9 && closed.hours_worked < 9.1)
@@ -138,7 +138,7 @@ await step('clock-out after nine hours pays, awards and unlocks', async () => {
 
 await step('a repeated clock-out changes nothing', async () => {
   const before = good(await worker.from('users').select('total_points').single())
-  const again = good(await worker.functions.invoke('clock-out', { body: { timesheetId: state.timesheetId, lat: 3.139, lng: 101.6869 } }))
+  const again = good(await worker.functions.invoke('clock-out', { body: { timesheetId: state.timesheetId, lat: 3.139, lng: 101.7169 } }))
   assert.equal(again.points_earned, state.closed.points_earned)
   assert.deepEqual(good(await worker.from('users').select('total_points').single()), before)
 })
@@ -164,7 +164,7 @@ await step('nobody sees anything of anybody else', async () => {
   const users = good(await stranger.from('users').select('id'))
   assert.equal(users.length, 1)
   assert.notEqual(users[0].id, state.workerId)
-  const refused = await refusal(await stranger.functions.invoke('clock-out', { body: { timesheetId: state.timesheetId, lat: 3.139, lng: 101.6869 } }))
+  const refused = await refusal(await stranger.functions.invoke('clock-out', { body: { timesheetId: state.timesheetId, lat: 3.139, lng: 101.7169 } }))
   assert.equal(refused.status, 404)
 })
 
@@ -185,6 +185,6 @@ await step('after signing out the session is gone', async () => {
   assert.equal((await worker.auth.signOut()).error, null)
   const { error } = await client().auth.getUser(token)
   assert.equal(error.name, 'AuthSessionMissingError')
-  const refused = await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.139, lng: 101.6869 } })
+  const refused = await worker.functions.invoke('clock-in', { body: { gigId: state.gigId, lat: 3.139, lng: 101.7169 } })
   assert.ok(refused.error)
 })

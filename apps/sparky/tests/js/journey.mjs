@@ -117,4 +117,4 @@ await step('a lost password is replaced by a code', async () => {
 })
 
 // Sockets that close keep Node alive for ten seconds.
-process.exit(0)
+process.exit()

@@ -42,10 +42,12 @@ def run_python(
 ) -> list[FileResult]:
     """A result for each file that has tests, and one for the whole run where pytest itself failed."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="basalt-pytest-") as folder:
+    with tempfile.TemporaryDirectory(prefix="basalt-pytest-", ignore_cleanup_errors=True) as folder:
         report = Path(folder) / "report.xml"
         command = [
             *(sys.executable, "-m", "pytest", "-v", "--no-header", "--tb=short"),
+            # Its usual folder is closed whenever another run begins, also to a PostgreSQL that a test started there.
+            f"--basetemp={Path(folder) / 'files'}",
             "--continue-on-collection-errors",  # a file that cannot be read stops no other
             *("-o", "junit_family=xunit1", f"--junitxml={report}", *(str(test.path) for test in tests)),
         ]

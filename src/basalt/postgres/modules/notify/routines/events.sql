@@ -113,7 +113,57 @@ revoke execute on function public.issue_notification(
 grant execute on function public.issue_notification(
     text, uuid, jsonb, uuid, text[], jsonb, timestamptz, timestamptz, integer, text) to postgres, service_role;
 
+create or replace function public.cancel_notification(event_type text, dedup_key text)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    event uuid;
+begin
+    select e.id into event from public.notification_events as e
+    where e.event_type = cancel_notification.event_type and e.dedup_key = cancel_notification.dedup_key;
+    return case when found then basalt.cancel_notification_event(event) else 0 end;
+end
+$$;
+
+comment on function public.cancel_notification(text, text) is
+    'What was said with this event type and dedup_key is true no more: who has not been told is not told. Returns how many '
+    'messages were stopped.';
+
+revoke execute on function public.cancel_notification(text, text) from public, anon, authenticated;
+grant execute on function public.cancel_notification(text, text) to postgres, service_role;
+
 reset role;
+
+create or replace function basalt.cancel_notification_event(event uuid) returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    expansion basalt.notification_expansions;
+    stopped integer;
+begin
+    perform pg_advisory_xact_lock(hashtextextended(event::text, 1650553715));  -- as who expands it does
+    delete from basalt.notification_expansions as x where x.event_id = event returning * into expansion;
+    delete from basalt.notification_recipients as r where r.event_id = event;
+    update public.notification_events as e
+    set status = 'cancelled', recipient_count = coalesce(expansion.recipient_count, e.recipient_count),
+        queued_count = coalesce(expansion.queued_count, e.queued_count)
+    where e.id = event and e.status in ('pending', 'expanding', 'expanded');
+    update public.notification_queue as q set status = 'cancelled', finished_at = now()
+    where q.event_id = event and q.status in ('pending', 'held', 'digest')
+        and (q.locked_until is null or q.locked_until <= now());
+    get diagnostics stopped = row_count;
+    return stopped;
+end
+$$;
+
+comment on function basalt.cancel_notification_event(uuid) is
+    'Stops an event: how many messages. What a provider has in hand goes on.';
 
 create or replace function basalt.check_notification_audience(subject uuid, audience jsonb) returns void
 language plpgsql
@@ -257,7 +307,7 @@ declare
 begin
     foreach routine in array array[
         'basalt.check_notification_audience(uuid, jsonb)', 'basalt.check_notification_context(text, jsonb, jsonb)',
-        'basalt.notification_progress(uuid)']
+        'basalt.cancel_notification_event(uuid)', 'basalt.notification_progress(uuid)']
     loop
         perform pg_temp.give_to_owner(routine);
         execute format('revoke execute on function %s from public', routine);

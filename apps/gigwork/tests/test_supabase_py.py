@@ -11,7 +11,10 @@ from supabase import Client, ClientOptions, create_client
 from supabase_auth.errors import AuthApiError
 from supabase_functions.errors import FunctionsHttpError
 
+from tests.contract.conftest import collect_sockets  # noqa: F401  the fixture is for every test here
 from tests.server import Server
+
+from .providers import Running
 
 # supabase-py leaves the sockets of its HTTP clients to the garbage collector.
 pytestmark = [
@@ -24,14 +27,19 @@ MakeClient = Callable[[], Client]
 
 
 @pytest.fixture
-def make_client(gigwork: Server) -> MakeClient:
-    options = ClientOptions(auto_refresh_token=False, persist_session=False)
-    return lambda: create_client(gigwork.url, gigwork.anon_key, options)
+def server(gigwork: Running) -> Server:
+    return gigwork.server
 
 
 @pytest.fixture
-def service(gigwork: Server) -> Client:
-    return create_client(gigwork.url, gigwork.service_role_key, ClientOptions(auto_refresh_token=False))
+def make_client(server: Server) -> MakeClient:
+    options = ClientOptions(auto_refresh_token=False, persist_session=False)
+    return lambda: create_client(server.url, server.anon_key, options)
+
+
+@pytest.fixture
+def service(server: Server) -> Client:
+    return create_client(server.url, server.service_role_key, ClientOptions(auto_refresh_token=False))
 
 
 def sign_in(client: Client, server: Server, phone: str) -> str:
@@ -50,12 +58,12 @@ def refusal(client: Client, function: str, body: dict[str, Any]) -> FunctionsHtt
 
 
 @pytest.mark.req("G3", "G4", "G5", "G6", "G8", "G10", "G13", "G14", "P5", "P6", "P9")
-def test_a_worker_lives_through_a_day(gigwork: Server, make_client: MakeClient, service: Client) -> None:
+def test_a_worker_lives_through_a_day(server: Server, make_client: MakeClient, service: Client) -> None:
     employer, worker, stranger = make_client(), make_client(), make_client()
-    employer_id = sign_in(employer, gigwork, "6581110002")
+    employer_id = sign_in(employer, server, "6581110002")
     service.table("users").update({"role": "employer"}).eq("id", employer_id).execute()
     gig_id = post_gig(employer)
-    worker_id = sign_in(worker, gigwork, "6581110001")
+    worker_id = sign_in(worker, server, "6581110001")
 
     found = worker.rpc(
         "search_gigs", {"p_user_lat": HERE["lat"], "p_user_lng": HERE["lng"], "p_max_distance_km": 2}
@@ -89,14 +97,14 @@ def test_a_worker_lives_through_a_day(gigwork: Server, make_client: MakeClient, 
     )
     assert profile["total_points"] == sum(row["points"] for row in profile["points_log"]) >= 60
 
-    sign_in(stranger, gigwork, "6581110003")
+    sign_in(stranger, server, "6581110003")
     for table in ("gig_applications", "timesheets", "points_log", "user_achievements"):
         assert stranger.table(table).select("*").execute().data == [], table
     assert refusal(stranger, "clock-out", {"timesheetId": opened["timesheet_id"], **HERE}).status == 404
 
 
 @pytest.mark.req("P6")
-def test_a_refresh_gives_a_new_session_and_sign_out_ends_it(gigwork: Server, make_client: MakeClient) -> None:
+def test_a_refresh_gives_a_new_session_and_sign_out_ends_it(server: Server, make_client: MakeClient) -> None:
     client = make_client()
     client.auth.sign_up({"email": "py@example.com", "password": "correct horse"})
     session = client.auth.sign_in_with_password(
