@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,10 +55,10 @@ class Yard:
     def shelf(self) -> Shelf:
         return open_place(self.settings, Place(identity_file=self.identity))
 
-    def back_up(self) -> Manifest:
+    def back_up(self, tell: Callable[[str], None] = lambda _: None) -> Manifest:
         settings = self.settings
         shelf = open_place(settings, Place(identity_file=self.identity), may_write=True)
-        return create_backup(settings, load_access(settings.state_dir), shelf, lambda _: None)
+        return create_backup(settings, load_access(settings.state_dir), shelf, tell)
 
     def start(self) -> Server:
         return start_server(self.project, **self.environ)
@@ -147,7 +147,14 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
             store_secrets(access.conninfo("supabase_admin"), sealer, {"STRIPE_KEY": "function value"})
             (yard.project / ".env").write_text(ENV)
             write_note(client, "before-the-backup")
-            yard.back_up()
+            meanwhile = iter(["while-the-database-is-copied"])
+
+            def write_meanwhile(step: str) -> None:
+                if step.startswith("Database"):
+                    for body in meanwhile:
+                        write_note(client, body)
+
+            yard.back_up(write_meanwhile)
             for number in range(3):
                 write_note(client, f"behind-it-{number}")
             yard.before = read_notes(client)

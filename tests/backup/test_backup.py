@@ -42,7 +42,7 @@ def test_a_rehearsal_finds_the_same_rows_and_objects_and_leaves_nothing(yard: Ya
     report = json.loads(answer.stdout)
     assert report["problems"] == []
     assert report["tables"] > 50
-    assert report["objects"] == 1
+    assert report["objects"] == 2  # one came when the others had been copied already
     assert set(yard.project.iterdir()) == before
 
 

@@ -1,5 +1,8 @@
 """Dumps of an external database as backups: one at a time, whole or not at all, and back into a server's database."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +14,10 @@ from basalt.config import BackupSettings, Settings
 from basalt.postgres import DatabaseAccess, access_from_url, apply_bootstrap
 from basalt.project.backup import BackupError, Envelope, create_backup, list_backups, restore_dump
 from basalt.project.backup.files import Shelf
+from basalt.project.backup.objects import list_object_files
 from basalt.project.backup.records import connect, only_one
 from basalt.project.backup.target import FolderTarget
+from basalt.storage import open_store
 from tests.conftest import CloneDatabase
 from tests.postgres.test_bootstrap import managed_url
 from tests.projects import settings_of, write_project
@@ -91,6 +96,36 @@ def test_a_database_that_is_missing_is_made_with_what_was_set_for_it(
         assert ': search_path="$user", public, "My Schema"' in str(ask(other, kept))
     finally:
         drop(external, other.dbname)
+
+
+def test_an_object_that_comes_when_the_others_were_copied_has_its_bytes(
+    external: DatabaseAccess, settings: Settings, shelf: Shelf
+) -> None:
+    version = "0a5c1e7e-0000-4000-8000-000000000001"
+
+    async def put_bytes() -> None:
+        async with open_store(settings) as store:
+            await store.put(version, one_block(), limit=4)
+
+    async def one_block() -> AsyncIterator[bytes]:
+        yield b"data"
+
+    def upload(step: str) -> None:
+        if not step.startswith("Objects"):
+            return
+        with ThreadPoolExecutor(1) as elsewhere:  # here a loop runs already
+            elsewhere.submit(asyncio.run, put_bytes()).result()
+        with psycopg.connect(external.conninfo("supabase_admin"), autocommit=True) as connection:
+            connection.execute("insert into storage.buckets (id, name) values ('box', 'box')")
+            connection.execute(
+                "insert into storage.objects (bucket_id, name, version, metadata) values ('box', 'a', %s, %s)",
+                [version, '{"size": 4}'],
+            )
+
+    manifest = create_backup(settings, external, shelf, upload)
+
+    assert (manifest.object_count, manifest.missing_objects) == (1, 0)
+    assert list_object_files(shelf)[version].missing == []
 
 
 def test_a_restore_that_fails_gives_the_earlier_database_its_name_back(

@@ -270,11 +270,14 @@ async def test_operators_are_told_by_notification_and_erased_ones_do_not_matter(
     tmp_path: Path, database: DatabaseAccess
 ) -> None:
     gone = "0b2e6f0e-6b4e-4b0e-8b0e-000000000000"
-    config = f'[basalt.alerts]\noperators = ["{OPERATOR}", "{gone}"]\n[notify]\nenabled = true'
+    erased = "0b2e6f0e-6b4e-4b0e-8b0e-000000000001"
+    config = f'[basalt.alerts]\noperators = ["{OPERATOR}", "{gone}", "{erased}"]\n[notify]\nenabled = true'
     watched = Watched(tmp_path, database, config)
     apply_modules(database, watched.settings)
     await watched.execute(
-        f"insert into auth.users (id, aud, role) values ('{OPERATOR}', 'authenticated', 'authenticated')"
+        "insert into auth.users (id, aud, role, deleted_at) values "
+        f"('{OPERATOR}', 'authenticated', 'authenticated', null), "
+        f"('{erased}', 'authenticated', 'authenticated', now())"
     )
     await watched.look(400)
     await watched.look(400, after_s=60)

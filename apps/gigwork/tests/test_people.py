@@ -57,6 +57,28 @@ def test_a_token_of_a_deleted_account_is_nobody(app: App, refused: Refused) -> N
 
 
 @pytest.mark.req("G1")
+def test_every_table_but_the_engines_logs_has_both_times(app: App) -> None:
+    missing = """
+    select array_agg(c.relname::text order by 1)
+    from pg_class as c
+    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+        and (select count(*) from pg_attribute as a
+            where a.attrelid = c.oid and a.attname in ('created_at', 'updated_at')) < 2
+    """
+    assert app.one(missing) == ["notification_deliveries", "notification_events", "notification_queue"]
+    reader = app.a_user()
+    told = (
+        "insert into public.notifications (user_id, type, title, created_at, updated_at) "
+        "values (%s, 'message', 'Hello', '2026-01-01', '2026-01-01') returning id"
+    )
+    notification = app.one(told, reader)
+    with app.acting_as(reader) as connection:
+        connection.execute("update public.notifications set read_at = now() where id = %s", [notification])
+    kept = "select created_at = '2026-01-01' and updated_at > '2026-01-01' from public.notifications where id = %s"
+    assert app.one(kept, notification)
+
+
+@pytest.mark.req("G1")
 @pytest.mark.parametrize(
     "table",
     ["users", "gigs", "gig_applications", "timesheets", "achievements", "user_achievements", "leaderboard",

@@ -115,7 +115,7 @@ def _read_count(count: str, directory: Path) -> tuple[int, Path]:
     """`db down 2 DIR`, `db down 2`, `db down DIR`: where the first argument is no number, it is the folder."""
     if count.isdecimal() and int(count) > 0:
         return int(count), directory
-    if directory != Path():
+    if directory != Path() or (count.isdecimal() and not Path(count).is_dir()):
         raise typer.BadParameter("give a number from 1", param_hint="N")
     return 1, Path(count)
 
