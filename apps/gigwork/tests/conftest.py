@@ -1,6 +1,7 @@
 """The app's schema in a database of its own for each test, without the seeds; and the app at work, with them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,19 @@ def access(app_template: DatabaseAccess, clone_database: CloneDatabase) -> Itera
 
 @pytest.fixture
 def app(access: DatabaseAccess) -> Iterator[App]:
+    with opened(access) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def shared_app(app_template: DatabaseAccess, clone_database: CloneDatabase) -> Iterator[App]:  # noqa: F811
+    """For modules whose tests do not mind each other's people and gigs."""
+    with clone_database(app_template.dbname) as access, opened(access) as app:
+        yield app
+
+
+@contextmanager
+def opened(access: DatabaseAccess) -> Iterator[App]:
     with psycopg.connect(access.conninfo("postgres"), row_factory=dict_row, autocommit=True) as admin:
         app = App(access, admin)
         yield app

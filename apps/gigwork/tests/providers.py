@@ -55,7 +55,7 @@ def running_app(project: Path) -> Iterator[Running]:
             fake.url = stack.enter_context(small_server(answer))
         fcm_url = stack.enter_context(serving_http2(fcm))
         leave_the_inbox(project, fcm, fcm_url, mixpanel, twilio)
-        server = stack.enter_context(running_server(project, BASALT_WORKER_MODE="process"))
+        server = stack.enter_context(running_server(project, BASALT_WORKER_MODE="gateway"))
         admin = stack.enter_context(
             psycopg.connect(server.database_url, row_factory=dict_row, autocommit=True)
         )

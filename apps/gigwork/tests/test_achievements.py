@@ -48,25 +48,25 @@ def streaks(app: App, worker: str) -> tuple[int, int]:
 
 
 @pytest.mark.req("G6", "G7")
-def test_consecutive_days_make_a_streak_and_a_missed_day_ends_it(app: App) -> None:
-    worker = app.a_user()
-    work(app, worker, "2026-03-02 09:00+08")
-    work(app, worker, "2026-03-02 18:00+08")
-    assert streaks(app, worker) == (1, 1)
-    work(app, worker, "2026-03-03 09:00+08")
-    assert "three_day_streak" in codes(work(app, worker, "2026-03-04 09:00+08"))
-    assert streaks(app, worker) == (3, 3)
-    work(app, worker, "2026-03-06 09:00+08")
-    assert streaks(app, worker) == (1, 3)
-    assert app.call(worker, "get_user_stats")["streak_days"] == 0
+def test_consecutive_days_make_a_streak_and_a_missed_day_ends_it(shared_app: App) -> None:
+    worker = shared_app.a_user()
+    work(shared_app, worker, "2026-03-02 09:00+08")
+    work(shared_app, worker, "2026-03-02 18:00+08")
+    assert streaks(shared_app, worker) == (1, 1)
+    work(shared_app, worker, "2026-03-03 09:00+08")
+    assert "three_day_streak" in codes(work(shared_app, worker, "2026-03-04 09:00+08"))
+    assert streaks(shared_app, worker) == (3, 3)
+    work(shared_app, worker, "2026-03-06 09:00+08")
+    assert streaks(shared_app, worker) == (1, 3)
+    assert shared_app.call(worker, "get_user_stats")["streak_days"] == 0
 
 
 @pytest.mark.req("G6", "G7")
-def test_a_day_of_a_streak_is_a_day_in_singapore(app: App) -> None:
-    worker = app.a_user()
-    work(app, worker, "2026-03-02 15:30+00")  # 23:30 on the 2nd
-    work(app, worker, "2026-03-02 16:30+00")  # 00:30 on the 3rd
-    assert streaks(app, worker) == (2, 2)
+def test_a_day_of_a_streak_is_a_day_in_singapore(shared_app: App) -> None:
+    worker = shared_app.a_user()
+    work(shared_app, worker, "2026-03-02 15:30+00")  # 23:30 on the 2nd
+    work(shared_app, worker, "2026-03-02 16:30+00")  # 00:30 on the 3rd
+    assert streaks(shared_app, worker) == (2, 2)
 
 
 def move(app: App, worker: str, time_zone: str) -> None:
@@ -75,18 +75,18 @@ def move(app: App, worker: str, time_zone: str) -> None:
 
 
 @pytest.mark.req("G6", "G7")
-def test_a_day_of_a_streak_is_a_day_where_the_worker_lives(app: App) -> None:
-    londoner, singaporean = app.a_user(), app.a_user()
-    move(app, londoner, "Europe/London")
+def test_a_day_of_a_streak_is_a_day_where_the_worker_lives(shared_app: App) -> None:
+    londoner, singaporean = shared_app.a_user(), shared_app.a_user()
+    move(shared_app, londoner, "Europe/London")
     for worker in (londoner, singaporean):
-        work(app, worker, "2026-03-02 23:30+00")
-        work(app, worker, "2026-03-03 00:30+00")
-    assert (streaks(app, londoner), streaks(app, singaporean)) == ((2, 2), (1, 1))
-    work(app, londoner, "2026-03-29 00:30+00")
-    work(app, londoner, "2026-03-29 22:30+00")  # 23:30: clocks went forward at one
-    assert streaks(app, londoner) == (1, 2)
-    work(app, londoner, "2026-03-29 23:30+00")  # 00:30 on the 30th
-    assert streaks(app, londoner) == (2, 2)
+        work(shared_app, worker, "2026-03-02 23:30+00")
+        work(shared_app, worker, "2026-03-03 00:30+00")
+    assert (streaks(shared_app, londoner), streaks(shared_app, singaporean)) == ((2, 2), (1, 1))
+    work(shared_app, londoner, "2026-03-29 00:30+00")
+    work(shared_app, londoner, "2026-03-29 22:30+00")  # 23:30: clocks went forward at one
+    assert streaks(shared_app, londoner) == (1, 2)
+    work(shared_app, londoner, "2026-03-29 23:30+00")  # 00:30 on the 30th
+    assert streaks(shared_app, londoner) == (2, 2)
 
 
 def a_worked_day(app: App, employer: str, worker: str, clock_in: str) -> str:
@@ -103,23 +103,23 @@ def correct(app: App, employer: str, sheet: str, clock_in: str, *, hours: float 
 
 
 @pytest.mark.req("G6", "G7")
-def test_a_correction_fills_the_gap_of_a_streak_and_unlocks_what_it_earns(app: App) -> None:
-    employer, worker = app.a_user(employer=True), app.a_user()
+def test_a_correction_fills_the_gap_of_a_streak_and_unlocks_what_it_earns(shared_app: App) -> None:
+    employer, worker = shared_app.a_user(employer=True), shared_app.a_user()
     unlocked = """
         select count(*) from public.user_achievements as ua join public.achievements as a on a.id = ua.achievement_id
         where ua.user_id = %s and a.code = 'three_day_streak'
     """
-    a_worked_day(app, employer, worker, "2026-03-02 09:00+08:00")
-    a_worked_day(app, employer, worker, "2026-03-04 09:00+08:00")
-    wrong = a_worked_day(app, employer, worker, "2026-03-09 09:00+08:00")
-    assert streaks(app, worker) == (1, 1)
-    correct(app, employer, wrong, "2026-03-03 09:00+08:00")
-    assert streaks(app, worker) == (3, 3)
-    assert app.one(unlocked, worker) == 1
-    correct(app, employer, wrong, "2026-03-12 09:00+08:00")
-    assert streaks(app, worker) == (1, 3)
-    assert app.one(unlocked, worker) == 1, "what was unlocked stays"
-    app.balance(worker)
+    a_worked_day(shared_app, employer, worker, "2026-03-02 09:00+08:00")
+    a_worked_day(shared_app, employer, worker, "2026-03-04 09:00+08:00")
+    wrong = a_worked_day(shared_app, employer, worker, "2026-03-09 09:00+08:00")
+    assert streaks(shared_app, worker) == (1, 1)
+    correct(shared_app, employer, wrong, "2026-03-03 09:00+08:00")
+    assert streaks(shared_app, worker) == (3, 3)
+    assert shared_app.one(unlocked, worker) == 1
+    correct(shared_app, employer, wrong, "2026-03-12 09:00+08:00")
+    assert streaks(shared_app, worker) == (1, 3)
+    assert shared_app.one(unlocked, worker) == 1, "what was unlocked stays"
+    shared_app.balance(worker)
 
 
 @pytest.mark.req("G6", "G7")
@@ -140,52 +140,54 @@ def test_a_forgotten_shift_fills_its_gap_when_it_is_approved(app: App) -> None:
 
 
 @pytest.mark.req("G6")
-def test_a_correction_keeps_the_days_of_a_worker_who_has_moved(app: App) -> None:
-    employer, worker = app.a_user(employer=True), app.a_user()
-    evening = a_worked_day(app, employer, worker, "2026-03-02 07:00+08:00")  # late on the 1st in London
-    a_worked_day(app, employer, worker, "2026-03-03 12:00+08:00")
-    move(app, worker, "Europe/London")
+def test_a_correction_keeps_the_days_of_a_worker_who_has_moved(shared_app: App) -> None:
+    employer, worker = shared_app.a_user(employer=True), shared_app.a_user()
+    evening = a_worked_day(
+        shared_app, employer, worker, "2026-03-02 07:00+08:00"
+    )  # late on the 1st in London
+    a_worked_day(shared_app, employer, worker, "2026-03-03 12:00+08:00")
+    move(shared_app, worker, "Europe/London")
     days = "select array_agg(worked_on::text order by worked_on) from public.timesheets where user_id = %s"
     for clock_in, hours in (("2026-03-02 07:00+08:00", 4), ("2026-03-02 07:20+08:00", 4)):
-        correct(app, employer, evening, clock_in, hours=hours)
-        assert app.one(days, worker) == ["2026-03-02", "2026-03-03"]
-        assert streaks(app, worker) == (2, 2)
-    correct(app, employer, evening, "2026-03-01 07:20+08:00")
-    assert app.one(days, worker) == ["2026-03-01", "2026-03-03"]
+        correct(shared_app, employer, evening, clock_in, hours=hours)
+        assert shared_app.one(days, worker) == ["2026-03-02", "2026-03-03"]
+        assert streaks(shared_app, worker) == (2, 2)
+    correct(shared_app, employer, evening, "2026-03-01 07:20+08:00")
+    assert shared_app.one(days, worker) == ["2026-03-01", "2026-03-03"]
 
 
 @pytest.mark.req("G8")
-def test_a_running_streak_is_in_the_statistics(app: App) -> None:
-    worker = app.a_user()
-    work(app, worker, f"{TODAY - timedelta(days=1)} 09:00+08")
-    assert app.call(worker, "get_user_stats")["streak_days"] == 1
+def test_a_running_streak_is_in_the_statistics(shared_app: App) -> None:
+    worker = shared_app.a_user()
+    work(shared_app, worker, f"{TODAY - timedelta(days=1)} 09:00+08")
+    assert shared_app.call(worker, "get_user_stats")["streak_days"] == 1
 
 
 # Achievements
 
 
 @pytest.mark.req("G7")
-def test_an_achievement_is_unlocked_once_and_its_bonus_given_once(app: App) -> None:
-    worker = app.a_user()
-    assert "first_shift" in codes(work(app, worker, "2026-03-02 09:00+08"))
-    assert "first_shift" not in codes(work(app, worker, "2026-03-09 09:00+08"))
-    assert app.call(worker, "check_achievements") == []
+def test_an_achievement_is_unlocked_once_and_its_bonus_given_once(shared_app: App) -> None:
+    worker = shared_app.a_user()
+    assert "first_shift" in codes(work(shared_app, worker, "2026-03-02 09:00+08"))
+    assert "first_shift" not in codes(work(shared_app, worker, "2026-03-09 09:00+08"))
+    assert shared_app.call(worker, "check_achievements") == []
     awards = """
         select count(*) from public.points_log as p join public.achievements as a on a.id = p.source_id
         where p.user_id = %s and p.reason = 'achievement_unlock' and a.code = 'first_shift'
     """
-    assert app.one(awards, worker) == 1
-    app.balance(worker)
+    assert shared_app.one(awards, worker) == 1
+    shared_app.balance(worker)
 
 
 @pytest.mark.req("G7")
-def test_hours_of_all_shifts_count(app: App) -> None:
-    worker, gig = app.a_user(), app.a_gig()
+def test_hours_of_all_shifts_count(shared_app: App) -> None:
+    worker, gig = shared_app.a_user(), shared_app.a_gig()
     now = datetime.now(UTC)
     assert "forty_hours" not in codes(
-        work(app, worker, str(now - timedelta(hours=39, minutes=50)), gig_id=gig)
+        work(shared_app, worker, str(now - timedelta(hours=39, minutes=50)), gig_id=gig)
     )
-    assert "forty_hours" in codes(work(app, worker, str(now - timedelta(minutes=15)), gig_id=gig))
+    assert "forty_hours" in codes(work(shared_app, worker, str(now - timedelta(minutes=15)), gig_id=gig))
 
 
 @pytest.mark.req("G7")
@@ -204,11 +206,11 @@ def test_perfect_attendance_needs_the_number_and_no_missed_gig(app: App) -> None
 
 
 @pytest.mark.req("G7")
-def test_a_second_shift_at_one_gig_is_not_a_second_gig(app: App) -> None:
-    worker, gig = app.a_user(), app.a_gig()
-    work(app, worker, "2026-03-02 09:00+08", gig_id=gig)
-    work(app, worker, "2026-03-03 09:00+08", gig_id=gig)
-    stats = app.call(worker, "get_user_stats")
+def test_a_second_shift_at_one_gig_is_not_a_second_gig(shared_app: App) -> None:
+    worker, gig = shared_app.a_user(), shared_app.a_gig()
+    work(shared_app, worker, "2026-03-02 09:00+08", gig_id=gig)
+    work(shared_app, worker, "2026-03-03 09:00+08", gig_id=gig)
+    stats = shared_app.call(worker, "get_user_stats")
     assert (stats["gigs_completed"], stats["shifts_completed"]) == (1, 2)
 
 
@@ -223,21 +225,28 @@ def test_inactive_achievements_are_neither_listed_nor_unlocked(app: App) -> None
 
 
 @pytest.mark.req("G7")
-def test_achievements_of_others_are_checked_by_the_service_only(app: App, refused: Refused) -> None:
-    worker, stranger = app.a_user(), app.a_user()
-    refused("FORBIDDEN", app.call, stranger, "check_achievements", p_user_id=worker)
-    assert app.call(None, "check_achievements", as_role="service_role", p_user_id=worker) == []
+def test_achievements_of_others_are_checked_by_the_service_only(shared_app: App, refused: Refused) -> None:
+    worker, stranger = shared_app.a_user(), shared_app.a_user()
+    refused("FORBIDDEN", shared_app.call, stranger, "check_achievements", p_user_id=worker)
+    assert shared_app.call(None, "check_achievements", as_role="service_role", p_user_id=worker) == []
     nobody = "00000000-0000-0000-0000-000000000000"
-    refused("USER_NOT_FOUND", app.call, None, "check_achievements", as_role="service_role", p_user_id=nobody)
-    refused("VALIDATION_ERROR", app.call, None, "check_achievements", as_role="service_role")
+    refused(
+        "USER_NOT_FOUND",
+        shared_app.call,
+        None,
+        "check_achievements",
+        as_role="service_role",
+        p_user_id=nobody,
+    )
+    refused("VALIDATION_ERROR", shared_app.call, None, "check_achievements", as_role="service_role")
 
 
 @pytest.mark.req("G8")
 @pytest.mark.parametrize(("points", "level"), [(99, 1), (100, 2), (399, 2), (400, 3), (10000, 11)])
-def test_levels_follow_the_points(app: App, points: int, level: int) -> None:
-    worker = app.a_user()
-    app.call(None, "increment_user_points", as_role="service_role", p_user_id=worker, p_points=points)
-    assert app.one("select level from public.users where id = %s", worker) == level
+def test_levels_follow_the_points(shared_app: App, points: int, level: int) -> None:
+    worker = shared_app.a_user()
+    shared_app.call(None, "increment_user_points", as_role="service_role", p_user_id=worker, p_points=points)
+    assert shared_app.one("select level from public.users where id = %s", worker) == level
 
 
 def award(app: App, worker: str, points: int) -> None:
@@ -297,12 +306,12 @@ def test_levels_follow_thresholds_that_an_administrator_changes(app: App) -> Non
 
 
 @pytest.mark.req("G8")
-def test_a_level_is_told_once_however_many_awards_reach_it_at_once(app: App) -> None:
-    worker = app.a_user()
+def test_a_level_is_told_once_however_many_awards_reach_it_at_once(shared_app: App) -> None:
+    worker = shared_app.a_user()
     with ThreadPoolExecutor(12) as crowd:
-        list(crowd.map(lambda _: award(app, worker, 20), range(24)))
-    assert app.balance(worker) == 480
-    assert levels_told(app, worker) == [2, 3]
+        list(crowd.map(lambda _: award(shared_app, worker, 20), range(24)))
+    assert shared_app.balance(worker) == 480
+    assert levels_told(shared_app, worker) == [2, 3]
 
 
 @pytest.mark.req("G8")
@@ -319,11 +328,11 @@ def test_an_award_at_the_moment_of_new_thresholds_has_the_level_of_these(app: Ap
 
 
 @pytest.mark.req("G8")
-def test_a_balance_leaves_its_range_in_neither_direction(app: App, refused: Refused) -> None:
-    worker = app.a_user()
+def test_a_balance_leaves_its_range_in_neither_direction(shared_app: App, refused: Refused) -> None:
+    worker = shared_app.a_user()
 
     def award(points: int) -> int:
-        total: int = app.call(
+        total: int = shared_app.call(
             None, "increment_user_points", as_role="service_role", p_user_id=worker, p_points=points
         )
         return total
@@ -333,7 +342,7 @@ def test_a_balance_leaves_its_range_in_neither_direction(app: App, refused: Refu
     refused("POINTS_OUT_OF_RANGE", award, -21)
     refused("POINTS_OUT_OF_RANGE", award, 2147483647)
     refused("VALIDATION_ERROR", award, 0)
-    assert app.balance(worker) == 20
+    assert shared_app.balance(worker) == 20
 
 
 # Standings
@@ -492,8 +501,8 @@ def test_the_running_week_is_refreshed_while_it_is_read(app: App) -> None:
 
 
 @pytest.mark.req("G8", "G13")
-def test_an_unknown_period_is_refused(app: App, refused: Refused) -> None:
-    refused("VALIDATION_ERROR", refresh, app, "yearly")
+def test_an_unknown_period_is_refused(shared_app: App, refused: Refused) -> None:
+    refused("VALIDATION_ERROR", refresh, shared_app, "yearly")
 
 
 @pytest.mark.req("G8", "G9")

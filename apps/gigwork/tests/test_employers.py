@@ -46,29 +46,29 @@ def status_of(app: App, sheet: str) -> str:
 
 
 @pytest.mark.req("G1", "G13")
-def test_a_gig_is_published_closed_opened_again_and_completed(app: App, refused: Refused) -> None:
-    employer = app.a_user(employer=True)
-    gig = app.a_gig(employer, status="draft", published_at=None)
-    published = app.call(employer, "publish_gig", p_gig_id=gig)
+def test_a_gig_is_published_closed_opened_again_and_completed(shared_app: App, refused: Refused) -> None:
+    employer = shared_app.a_user(employer=True)
+    gig = shared_app.a_gig(employer, status="draft", published_at=None)
+    published = shared_app.call(employer, "publish_gig", p_gig_id=gig)
     assert published["status"] == "open"
     assert published["published_at"]
-    assert app.call(employer, "publish_gig", p_gig_id=gig) == published
-    assert app.call(employer, "close_gig", p_gig_id=gig)["status"] == "closed"
-    assert app.call(employer, "publish_gig", p_gig_id=gig)["published_at"] == published["published_at"]
-    waiting = app.call(app.a_user(), "apply_to_gig", p_gig_id=gig)["application_id"]
-    assert app.call(employer, "complete_gig", p_gig_id=gig)["status"] == "completed"
-    assert app.one("select status from public.gig_applications where id = %s", waiting) == "rejected"
-    error = refused("INVALID_STATUS_CHANGE", app.call, employer, "publish_gig", p_gig_id=gig)
+    assert shared_app.call(employer, "publish_gig", p_gig_id=gig) == published
+    assert shared_app.call(employer, "close_gig", p_gig_id=gig)["status"] == "closed"
+    assert shared_app.call(employer, "publish_gig", p_gig_id=gig)["published_at"] == published["published_at"]
+    waiting = shared_app.call(shared_app.a_user(), "apply_to_gig", p_gig_id=gig)["application_id"]
+    assert shared_app.call(employer, "complete_gig", p_gig_id=gig)["status"] == "completed"
+    assert shared_app.one("select status from public.gig_applications where id = %s", waiting) == "rejected"
+    error = refused("INVALID_STATUS_CHANGE", shared_app.call, employer, "publish_gig", p_gig_id=gig)
     assert error.sqlstate == "PT409"
-    refused("INVALID_STATUS_CHANGE", edit, app, employer, gig, "status = 'draft'")
-    refused("GIG_NOT_FOUND", app.call, app.a_user(employer=True), "close_gig", p_gig_id=gig)
+    refused("INVALID_STATUS_CHANGE", edit, shared_app, employer, gig, "status = 'draft'")
+    refused("GIG_NOT_FOUND", shared_app.call, shared_app.a_user(employer=True), "close_gig", p_gig_id=gig)
 
 
 @pytest.mark.req("G1", "G13")
-def test_a_gig_of_the_past_is_not_published(app: App, refused: Refused) -> None:
-    employer = app.a_user(employer=True)
-    gig = app.a_gig(employer, status="draft", published_at=None, end_date="2026-01-02")
-    refused("GIG_OVER", app.call, employer, "publish_gig", p_gig_id=gig)
+def test_a_gig_of_the_past_is_not_published(shared_app: App, refused: Refused) -> None:
+    employer = shared_app.a_user(employer=True)
+    gig = shared_app.a_gig(employer, status="draft", published_at=None, end_date="2026-01-02")
+    refused("GIG_OVER", shared_app.call, employer, "publish_gig", p_gig_id=gig)
 
 
 def post(app: App, employer: str, **values: Any) -> None:
@@ -118,22 +118,24 @@ def test_a_promise_is_not_broken_beside_a_change_of_status(app: App, refused: Re
     ["location = 'POINT(103 1)'", "start_date = start_date + 1", "end_date = end_date - 1", "shift_start = '05:00'",
      "shift_end = '23:00'", "currency = 'SGD'", "hourly_rate = hourly_rate - 1"],
 )  # fmt: skip
-def test_what_an_accepted_worker_was_promised_stands(app: App, refused: Refused, assignment: str) -> None:
-    employer = app.a_user(employer=True)
-    gig, free = app.a_gig(employer), app.a_gig(employer)
-    app.an_accepted_worker(gig)
-    error = refused("GIG_HAS_WORKERS", edit, app, employer, gig, assignment)
+def test_what_an_accepted_worker_was_promised_stands(
+    shared_app: App, refused: Refused, assignment: str
+) -> None:
+    employer = shared_app.a_user(employer=True)
+    gig, free = shared_app.a_gig(employer), shared_app.a_gig(employer)
+    shared_app.an_accepted_worker(gig)
+    error = refused("GIG_HAS_WORKERS", edit, shared_app, employer, gig, assignment)
     assert assignment.split()[0] in (error.diag.message_detail or "")
-    assert edit(app, employer, free, assignment) == 1
+    assert edit(shared_app, employer, free, assignment) == 1
 
 
 @pytest.mark.req("G1", "G4")
-def test_words_and_better_pay_can_change_after_workers_are_accepted(app: App) -> None:
-    employer = app.a_user(employer=True)
-    gig = app.a_gig(employer)
-    app.an_accepted_worker(gig)
+def test_words_and_better_pay_can_change_after_workers_are_accepted(shared_app: App) -> None:
+    employer = shared_app.a_user(employer=True)
+    gig = shared_app.a_gig(employer)
+    shared_app.an_accepted_worker(gig)
     for assignment in ("title = 'Head waiter'", "hourly_rate = hourly_rate + 1", "capacity = 9"):
-        assert edit(app, employer, gig, assignment) == 1
+        assert edit(shared_app, employer, gig, assignment) == 1
 
 
 @pytest.mark.req("G1", "G4")
@@ -159,27 +161,27 @@ def test_a_cancelled_gig_tells_everybody_and_counts_for_nobody(app: App, refused
 
 
 @pytest.mark.req("G1", "G5")
-def test_a_gig_where_somebody_works_is_not_ended(app: App, refused: Refused) -> None:
-    employer = app.a_user(employer=True)
-    gig = app.a_gig(employer)
-    worker = app.an_accepted_worker(gig)
-    sheet = app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"]
-    refused("SHIFT_IN_PROGRESS", app.call, employer, "complete_gig", p_gig_id=gig)
-    refused("SHIFT_IN_PROGRESS", app.call, employer, "cancel_gig", p_gig_id=gig, p_reason="No")
-    app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
-    refused("ALREADY_STARTED", app.call, employer, "cancel_gig", p_gig_id=gig, p_reason="No")
-    assert app.call(employer, "complete_gig", p_gig_id=gig)["status"] == "completed"
+def test_a_gig_where_somebody_works_is_not_ended(shared_app: App, refused: Refused) -> None:
+    employer = shared_app.a_user(employer=True)
+    gig = shared_app.a_gig(employer)
+    worker = shared_app.an_accepted_worker(gig)
+    sheet = shared_app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"]
+    refused("SHIFT_IN_PROGRESS", shared_app.call, employer, "complete_gig", p_gig_id=gig)
+    refused("SHIFT_IN_PROGRESS", shared_app.call, employer, "cancel_gig", p_gig_id=gig, p_reason="No")
+    shared_app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
+    refused("ALREADY_STARTED", shared_app.call, employer, "cancel_gig", p_gig_id=gig, p_reason="No")
+    assert shared_app.call(employer, "complete_gig", p_gig_id=gig)["status"] == "completed"
 
 
 @pytest.mark.req("G1", "G5")
-def test_of_a_clock_in_and_a_cancellation_at_once_one_comes_first(app: App) -> None:
-    employer = app.a_user(employer=True)
+def test_of_a_clock_in_and_a_cancellation_at_once_one_comes_first(shared_app: App) -> None:
+    employer = shared_app.a_user(employer=True)
     with ThreadPoolExecutor(2) as pair:
         for _ in range(8):
-            gig = app.a_gig(employer)
-            worker = app.an_accepted_worker(gig)
-            came = pair.submit(app.call, worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)
-            cancelled = pair.submit(app.call, employer, "cancel_gig", p_gig_id=gig, p_reason="Rain")
+            gig = shared_app.a_gig(employer)
+            worker = shared_app.an_accepted_worker(gig)
+            came = pair.submit(shared_app.call, worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)
+            cancelled = pair.submit(shared_app.call, employer, "cancel_gig", p_gig_id=gig, p_reason="Rain")
             errors = [error for error in (came.exception(), cancelled.exception()) if error]
             assert len(errors) == 1, errors
             assert str(errors[0]).startswith(("GIG_CLOSED", "SHIFT_IN_PROGRESS"))
@@ -229,22 +231,22 @@ def test_a_timesheet_is_submitted_disputed_corrected_approved_and_settled(app: A
 
 
 @pytest.mark.req("G6")
-def test_a_correction_over_eight_hours_brings_the_bonus_and_back_takes_it(app: App) -> None:
-    employer = app.a_user(employer=True)
-    worker, sheet = a_shift(app, employer, hours=7)
-    before = app.balance(worker)
-    began = app.one("select clock_in from public.timesheets where id = %s", sheet)
+def test_a_correction_over_eight_hours_brings_the_bonus_and_back_takes_it(shared_app: App) -> None:
+    employer = shared_app.a_user(employer=True)
+    worker, sheet = a_shift(shared_app, employer, hours=7)
+    before = shared_app.balance(worker)
+    began = shared_app.one("select clock_in from public.timesheets where id = %s", sheet)
     for hours, bonus in ((9, 20), (10, 20), (5, 0), (8, 20)):
-        app.call(
+        shared_app.call(
             employer, "correct_timesheet", p_timesheet_id=sheet, p_reason=f"{hours} hours",
             p_clock_in=began - timedelta(hours=24), p_clock_out=began - timedelta(hours=24 - hours))  # fmt: skip
-        assert app.balance(worker) == before + bonus
+        assert shared_app.balance(worker) == before + bonus
 
 
 @pytest.mark.req("G6", "G13")
-def test_a_correction_has_possible_times(app: App, refused: Refused) -> None:
-    employer = app.a_user(employer=True)
-    _, sheet = a_shift(app, employer)
+def test_a_correction_has_possible_times(shared_app: App, refused: Refused) -> None:
+    employer = shared_app.a_user(employer=True)
+    _, sheet = a_shift(shared_app, employer)
     now = datetime.now(UTC)
     for times in (
         {"p_clock_in": now - timedelta(hours=1), "p_clock_out": now - timedelta(hours=2)},
@@ -253,7 +255,7 @@ def test_a_correction_has_possible_times(app: App, refused: Refused) -> None:
     ):
         refused(
             "VALIDATION_ERROR",
-            app.call,
+            shared_app.call,
             employer,
             "correct_timesheet",
             p_timesheet_id=sheet,
@@ -280,18 +282,22 @@ def a_past_shift(app: App, employer: str, worker: str, began: datetime, ended: d
 
 
 @pytest.mark.req("G6", "G13")
-def test_a_correction_that_overlaps_another_shift_is_refused(app: App, refused: Refused) -> None:
-    employer, other, worker = app.a_user(employer=True), app.a_user(employer=True), app.a_user()
-    early = a_past_shift(app, employer, worker, at(app, -10), at(app, -6))
-    late = a_past_shift(app, employer, worker, at(app, -5), at(app, -3))
-    elsewhere = a_past_shift(app, other, worker, at(app, -2), at(app, -1))
+def test_a_correction_that_overlaps_another_shift_is_refused(shared_app: App, refused: Refused) -> None:
+    employer, other, worker = (
+        shared_app.a_user(employer=True),
+        shared_app.a_user(employer=True),
+        shared_app.a_user(),
+    )
+    early = a_past_shift(shared_app, employer, worker, at(shared_app, -10), at(shared_app, -6))
+    late = a_past_shift(shared_app, employer, worker, at(shared_app, -5), at(shared_app, -3))
+    elsewhere = a_past_shift(shared_app, other, worker, at(shared_app, -2), at(shared_app, -1))
 
     def correct(sheet: str, began: float, ended: float, by: str = employer) -> None:
-        app.call(
+        shared_app.call(
             by, "correct_timesheet", p_timesheet_id=sheet, p_reason="x",
-            p_clock_in=at(app, began), p_clock_out=at(app, ended))  # fmt: skip
+            p_clock_in=at(shared_app, began), p_clock_out=at(shared_app, ended))  # fmt: skip
 
-    before = app.balance(worker)
+    before = shared_app.balance(worker)
     for began, ended in ((-7, -3), (-9, -8), (-12, -4), (-6.01, -3)):
         error = refused("SHIFTS_OVERLAP", correct, late, began, ended)
         assert error.sqlstate == "PT409"
@@ -299,38 +305,40 @@ def test_a_correction_that_overlaps_another_shift_is_refused(app: App, refused: 
     told = refused("SHIFTS_OVERLAP", correct, late, -5, -1.5).diag.message_detail or ""
     assert elsewhere not in told, "where else somebody works is their own affair"
     refused("SHIFTS_OVERLAP", correct, elsewhere, -4, -1, other)
-    assert app.balance(worker) == before
-    ends_at = app.one("select clock_out from public.timesheets where id = %s", early)
-    app.call(employer, "correct_timesheet", p_timesheet_id=late, p_reason="x", p_clock_in=ends_at)
-    gig = app.a_gig(employer)
-    stranger = app.an_accepted_worker(gig)
-    a_past_shift(app, employer, stranger, at(app, -10), at(app, -6))  # another worker's hours are their own
-    running = app.call(stranger, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"]
-    app.admin.execute(
+    assert shared_app.balance(worker) == before
+    ends_at = shared_app.one("select clock_out from public.timesheets where id = %s", early)
+    shared_app.call(employer, "correct_timesheet", p_timesheet_id=late, p_reason="x", p_clock_in=ends_at)
+    gig = shared_app.a_gig(employer)
+    stranger = shared_app.an_accepted_worker(gig)
+    a_past_shift(
+        shared_app, employer, stranger, at(shared_app, -10), at(shared_app, -6)
+    )  # another worker's hours are their own
+    running = shared_app.call(stranger, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"]
+    shared_app.admin.execute(
         "update public.timesheets set clock_in = now() - interval '2 hours' where id = %s", [running]
     )
     sheets = "select id from public.timesheets where user_id = %s and clock_out is not null"
-    refused("SHIFTS_OVERLAP", correct, str(app.one(sheets, stranger)), -10, -1)
+    refused("SHIFTS_OVERLAP", correct, str(shared_app.one(sheets, stranger)), -10, -1)
 
 
 @pytest.mark.req("G6")
-def test_of_two_corrections_at_once_that_overlap_one_is_refused(app: App) -> None:
-    worker = app.a_user()
-    employers = [app.a_user(employer=True) for _ in range(2)]
+def test_of_two_corrections_at_once_that_overlap_one_is_refused(shared_app: App) -> None:
+    worker = shared_app.a_user()
+    employers = [shared_app.a_user(employer=True) for _ in range(2)]
     sheets = [
-        a_past_shift(app, employer, worker, at(app, began), at(app, began + 2))
+        a_past_shift(shared_app, employer, worker, at(shared_app, began), at(shared_app, began + 2))
         for employer, began in zip(employers, (-10, -4), strict=True)
     ]
     with ThreadPoolExecutor(2) as pair:
-        with app.admin.transaction():
-            app.admin.execute("select from public.users where id = %s for update", [worker])
+        with shared_app.admin.transaction():
+            shared_app.admin.execute("select from public.users where id = %s for update", [worker])
             corrections = [
                 pair.submit(
-                    app.call, employer, "correct_timesheet", p_timesheet_id=sheet, p_reason="x",
-                    p_clock_in=at(app, began), p_clock_out=at(app, began + 4))
+                    shared_app.call, employer, "correct_timesheet", p_timesheet_id=sheet, p_reason="x",
+                    p_clock_in=at(shared_app, began), p_clock_out=at(shared_app, began + 4))
                 for employer, sheet, began in zip(employers, sheets, (-10, -7), strict=True)
             ]  # fmt: skip
-            wait_for_blocked_sessions(app, 2)
+            wait_for_blocked_sessions(shared_app, 2)
         errors = [error for error in (one.exception() for one in corrections) if error]
     assert len(errors) == 1
     assert str(errors[0]).startswith("SHIFTS_OVERLAP: ")
@@ -385,18 +393,18 @@ def test_a_schedule_closes_forgotten_shifts(app: App) -> None:
 
 
 @pytest.mark.req("G6")
-def test_the_employer_can_end_a_shift_that_was_forgotten(app: App, refused: Refused) -> None:
-    employer = app.a_user(employer=True)
-    gig = app.a_gig(employer)
-    worker = app.an_accepted_worker(gig)
-    sheet = app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"]
-    refused("SHIFT_IN_PROGRESS", app.call, employer, "approve_timesheet", p_timesheet_id=sheet)
+def test_the_employer_can_end_a_shift_that_was_forgotten(shared_app: App, refused: Refused) -> None:
+    employer = shared_app.a_user(employer=True)
+    gig = shared_app.a_gig(employer)
+    worker = shared_app.an_accepted_worker(gig)
+    sheet = shared_app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)["timesheet_id"]
+    refused("SHIFT_IN_PROGRESS", shared_app.call, employer, "approve_timesheet", p_timesheet_id=sheet)
     now = datetime.now(UTC)
-    app.call(
+    shared_app.call(
         employer, "correct_timesheet", p_timesheet_id=sheet, p_reason="Forgot to clock out",
         p_clock_in=now - timedelta(hours=6), p_clock_out=now - timedelta(hours=1))  # fmt: skip
-    app.call(employer, "approve_timesheet", p_timesheet_id=sheet)
-    assert app.one("select points from public.points_log where source_id = %s", sheet) == 50
+    shared_app.call(employer, "approve_timesheet", p_timesheet_id=sheet)
+    assert shared_app.one("select points from public.points_log where source_id = %s", sheet) == 50
 
 
 @pytest.mark.req("G6")
@@ -461,12 +469,12 @@ def test_payout_batches_at_once_pay_each_timesheet_once(app: App) -> None:
 
 
 @pytest.mark.req("G6")
-def test_no_timesheet_is_paid_past_the_ledger(app: App) -> None:
-    employer = app.a_user(employer=True)
-    _, sheet = a_shift(app, employer)
-    app.call(employer, "approve_timesheet", p_timesheet_id=sheet)
+def test_no_timesheet_is_paid_past_the_ledger(shared_app: App) -> None:
+    employer = shared_app.a_user(employer=True)
+    _, sheet = a_shift(shared_app, employer)
+    shared_app.call(employer, "approve_timesheet", p_timesheet_id=sheet)
     with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
-        app.admin.execute(
+        shared_app.admin.execute(
             "update public.timesheets set status = 'paid', paid_at = now() where id = %s", [sheet]
         )
 
@@ -528,11 +536,11 @@ def test_a_worker_and_an_employer_can_be_erased_with_all_they_did(app: App, tmp_
 
 
 @pytest.mark.req("G5", "G6")
-def test_a_place_is_where_the_gig_is_for_both_ends(app: App) -> None:
-    employer = app.a_user(employer=True)
-    _, sheet = a_shift(app, employer)
+def test_a_place_is_where_the_gig_is_for_both_ends(shared_app: App) -> None:
+    employer = shared_app.a_user(employer=True)
+    _, sheet = a_shift(shared_app, employer)
     gap = """
         select extensions.st_distance(clock_in_location, extensions.st_makepoint(%s, %s)::extensions.geography)
         from public.timesheets where id = %s
     """
-    assert app.one(gap, LNG, LAT, sheet) < 100
+    assert shared_app.one(gap, LNG, LAT, sheet) < 100

@@ -42,12 +42,21 @@ def plain(template: DatabaseAccess, clone_database: CloneDatabase) -> Iterator[D
         yield access
 
 
-@pytest.fixture
-def seeded(app_template: DatabaseAccess, clone_database: CloneDatabase) -> Iterator[Connection]:
+@pytest.fixture(scope="module")
+def seeded_once(app_template: DatabaseAccess, clone_database: CloneDatabase) -> Iterator[DatabaseAccess]:
+    """Nobody stays connected to it, so that it can be copied."""
     with clone_database(app_template.dbname) as access:
         apply_seeds(access, load_settings(APP, {}))
-        with psycopg.connect(access.conninfo("postgres"), row_factory=dict_row, autocommit=True) as owner:
-            yield owner
+        yield access
+
+
+@pytest.fixture
+def seeded(seeded_once: DatabaseAccess, clone_database: CloneDatabase) -> Iterator[Connection]:
+    with (
+        clone_database(seeded_once.dbname) as access,
+        psycopg.connect(access.conninfo("postgres"), row_factory=dict_row, autocommit=True) as owner,
+    ):
+        yield owner
 
 
 @pytest.mark.req("G1")

@@ -49,10 +49,10 @@ def test_a_deleted_account_takes_its_rows_and_cancels_its_gigs(app: App) -> None
 
 
 @pytest.mark.req("G13")
-def test_a_token_of_a_deleted_account_is_nobody(app: App, refused: Refused) -> None:
-    worker, gig = app.a_user(), app.a_gig()
-    app.admin.execute("delete from auth.users where id = %s", [worker])
-    error = refused("UNAUTHORIZED", app.call, worker, "apply_to_gig", p_gig_id=gig)
+def test_a_token_of_a_deleted_account_is_nobody(shared_app: App, refused: Refused) -> None:
+    worker, gig = shared_app.a_user(), shared_app.a_gig()
+    shared_app.admin.execute("delete from auth.users where id = %s", [worker])
+    error = refused("UNAUTHORIZED", shared_app.call, worker, "apply_to_gig", p_gig_id=gig)
     assert error.sqlstate == "PT401"
 
 
@@ -133,9 +133,9 @@ WRITABLE = {
 
 
 @pytest.mark.req("G1", "G8")
-def test_clients_write_these_columns_and_no_others(app: App) -> None:
+def test_clients_write_these_columns_and_no_others(shared_app: App) -> None:
     granted: dict[tuple[str, str], set[str]] = {}
-    for row in app.admin.execute(
+    for row in shared_app.admin.execute(
         """
         select c.relname, verb, a.attname
         from pg_class as c
@@ -150,8 +150,8 @@ def test_clients_write_these_columns_and_no_others(app: App) -> None:
 
 
 @pytest.mark.req("G1")
-def test_nobody_signed_in_writes_nothing(app: App) -> None:
-    rows = app.admin.execute(
+def test_nobody_signed_in_writes_nothing(shared_app: App) -> None:
+    rows = shared_app.admin.execute(
         """
         select c.relname, verb from pg_class as c
         cross join unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) as verb
@@ -165,21 +165,21 @@ def test_nobody_signed_in_writes_nothing(app: App) -> None:
 
 @pytest.mark.req("G8")
 @pytest.mark.parametrize("column", ["total_points", "current_streak", "longest_streak"])
-def test_even_the_service_role_cannot_write_a_balance(app: App, refused: Refused, column: str) -> None:
-    worker = app.a_user()
+def test_even_the_service_role_cannot_write_a_balance(shared_app: App, refused: Refused, column: str) -> None:
+    worker = shared_app.a_user()
 
     def update() -> None:
-        with app.acting_as(None, "service_role") as connection:
+        with shared_app.acting_as(None, "service_role") as connection:
             connection.execute(f"update public.users set {column} = 5 where id = %s", [worker])
 
     refused("42501", update)
 
 
 @pytest.mark.req("G1")
-def test_internal_routines_cannot_be_called_by_clients(app: App) -> None:
+def test_internal_routines_cannot_be_called_by_clients(shared_app: App) -> None:
     callable_ones = {
         row["name"]
-        for row in app.admin.execute(
+        for row in shared_app.admin.execute(
             """
             select p.proname as name from pg_proc as p
             cross join unnest(array['anon', 'authenticated']) as caller
@@ -194,12 +194,12 @@ def test_internal_routines_cannot_be_called_by_clients(app: App) -> None:
 
 
 @pytest.mark.req("G1", "G14")
-def test_no_one_inserts_a_row_in_anothers_name(app: App, refused: Refused) -> None:
-    worker, victim, gig = app.a_user(), app.a_user(), app.a_gig()
+def test_no_one_inserts_a_row_in_anothers_name(shared_app: App, refused: Refused) -> None:
+    worker, victim, gig = shared_app.a_user(), shared_app.a_user(), shared_app.a_gig()
 
     def insert(table: str, **values: Any) -> None:
         names, marks = ", ".join(values), ", ".join(f"%({name})s" for name in values)
-        with app.acting_as(worker) as connection:
+        with shared_app.acting_as(worker) as connection:
             connection.execute(f"insert into public.{table} ({names}) values ({marks})", values)
 
     refused("42501", insert, "gig_applications", user_id=victim, gig_id=gig)
@@ -211,33 +211,37 @@ def test_no_one_inserts_a_row_in_anothers_name(app: App, refused: Refused) -> No
 
 
 @pytest.mark.req("G4")
-def test_a_plain_insert_obeys_the_rules_of_the_routine(app: App, refused: Refused) -> None:
-    worker, gig, closed = app.a_user(), app.a_gig(), app.a_gig(status="closed")
+def test_a_plain_insert_obeys_the_rules_of_the_routine(shared_app: App, refused: Refused) -> None:
+    worker, gig, closed = shared_app.a_user(), shared_app.a_gig(), shared_app.a_gig(status="closed")
 
     def insert(gig_id: str) -> None:
-        with app.acting_as(worker) as connection:
+        with shared_app.acting_as(worker) as connection:
             connection.execute("insert into public.gig_applications (gig_id) values (%s)", [gig_id])
 
     insert(gig)
-    assert app.balance(worker) == 10
+    assert shared_app.balance(worker) == 10
     refused("ALREADY_APPLIED", insert, gig)
     refused("GIG_CLOSED", insert, closed)
 
 
 @pytest.mark.req("G4")
-def test_an_employer_cannot_apply_to_their_own_gig(app: App, refused: Refused) -> None:
-    employer = app.a_user(employer=True)
-    refused("OWN_GIG", app.call, employer, "apply_to_gig", p_gig_id=app.a_gig(employer))
+def test_an_employer_cannot_apply_to_their_own_gig(shared_app: App, refused: Refused) -> None:
+    employer = shared_app.a_user(employer=True)
+    refused("OWN_GIG", shared_app.call, employer, "apply_to_gig", p_gig_id=shared_app.a_gig(employer))
 
 
 @pytest.mark.req("G4")
-def test_a_decision_stands_and_repeating_it_changes_nothing(app: App, refused: Refused) -> None:
-    employer = app.a_user(employer=True)
-    gig = app.a_gig(employer, capacity=1)
-    first, second = (app.call(app.a_user(), "apply_to_gig", p_gig_id=gig)["application_id"] for _ in "12")
+def test_a_decision_stands_and_repeating_it_changes_nothing(shared_app: App, refused: Refused) -> None:
+    employer = shared_app.a_user(employer=True)
+    gig = shared_app.a_gig(employer, capacity=1)
+    first, second = (
+        shared_app.call(shared_app.a_user(), "apply_to_gig", p_gig_id=gig)["application_id"] for _ in "12"
+    )
 
     def decide(application: str, decision: str) -> Any:
-        return app.call(employer, "decide_application", p_application_id=application, p_decision=decision)
+        return shared_app.call(
+            employer, "decide_application", p_application_id=application, p_decision=decision
+        )
 
     accepted = decide(first, "accepted")
     assert decide(first, "accepted") == accepted
@@ -249,49 +253,51 @@ def test_a_decision_stands_and_repeating_it_changes_nothing(app: App, refused: R
 
 
 @pytest.mark.req("G4")
-def test_withdrawing_frees_the_place_but_does_not_open_a_second_try(app: App, refused: Refused) -> None:
-    gig = app.a_gig(capacity=1)
-    worker = app.an_accepted_worker(gig)
-    application = str(app.one("select id from public.gig_applications where user_id = %s", worker))
+def test_withdrawing_frees_the_place_but_does_not_open_a_second_try(
+    shared_app: App, refused: Refused
+) -> None:
+    gig = shared_app.a_gig(capacity=1)
+    worker = shared_app.an_accepted_worker(gig)
+    application = str(shared_app.one("select id from public.gig_applications where user_id = %s", worker))
     withdraw = {"p_application_id": application}
-    refused("APPLICATION_NOT_FOUND", app.call, app.a_user(), "withdraw_application", **withdraw)
+    refused("APPLICATION_NOT_FOUND", shared_app.call, shared_app.a_user(), "withdraw_application", **withdraw)
     for _ in range(2):
-        assert app.call(worker, "withdraw_application", **withdraw)["status"] == "withdrawn"
-    assert app.one("select filled_count from public.gigs where id = %s", gig) == 0
-    refused("ALREADY_APPLIED", app.call, worker, "apply_to_gig", p_gig_id=gig)
-    refused("NOT_ACCEPTED", app.call, worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)
-    assert app.balance(worker) == 10
-    app.an_accepted_worker(gig)
+        assert shared_app.call(worker, "withdraw_application", **withdraw)["status"] == "withdrawn"
+    assert shared_app.one("select filled_count from public.gigs where id = %s", gig) == 0
+    refused("ALREADY_APPLIED", shared_app.call, worker, "apply_to_gig", p_gig_id=gig)
+    refused("NOT_ACCEPTED", shared_app.call, worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)
+    assert shared_app.balance(worker) == 10
+    shared_app.an_accepted_worker(gig)
 
 
 @pytest.mark.req("G4")
-def test_a_place_that_was_worked_at_cannot_be_withdrawn_from(app: App, refused: Refused) -> None:
-    gig = app.a_gig()
-    worker = app.an_accepted_worker(gig)
-    app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)
-    application = str(app.one("select id from public.gig_applications where user_id = %s", worker))
-    refused("ALREADY_STARTED", app.call, worker, "withdraw_application", p_application_id=application)
+def test_a_place_that_was_worked_at_cannot_be_withdrawn_from(shared_app: App, refused: Refused) -> None:
+    gig = shared_app.a_gig()
+    worker = shared_app.an_accepted_worker(gig)
+    shared_app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG)
+    application = str(shared_app.one("select id from public.gig_applications where user_id = %s", worker))
+    refused("ALREADY_STARTED", shared_app.call, worker, "withdraw_application", p_application_id=application)
 
 
 @pytest.mark.req("G1", "G4")
-def test_applicants_are_shown_to_the_employer_without_phone_and_address(app: App) -> None:
-    employer, worker = app.a_user(employer=True), app.a_user()
-    gig = app.a_gig(employer)
-    app.call(worker, "apply_to_gig", p_gig_id=gig, p_cover_message="I am near")
-    for person, seen in ((employer, [worker]), (app.a_user(employer=True), []), (worker, [])):
-        with app.acting_as(person) as connection:
+def test_applicants_are_shown_to_the_employer_without_phone_and_address(shared_app: App) -> None:
+    employer, worker = shared_app.a_user(employer=True), shared_app.a_user()
+    gig = shared_app.a_gig(employer)
+    shared_app.call(worker, "apply_to_gig", p_gig_id=gig, p_cover_message="I am near")
+    for person, seen in ((employer, [worker]), (shared_app.a_user(employer=True), []), (worker, [])):
+        with shared_app.acting_as(person) as connection:
             rows = connection.execute("select * from public.list_applicants(%s)", [gig]).fetchall()
         assert [str(row["user_id"]) for row in rows] == seen
         assert not any({"phone", "email"} & row.keys() for row in rows)
 
 
 @pytest.mark.req("G1")
-def test_a_worker_still_sees_a_gig_that_closed_after_they_applied(app: App) -> None:
-    worker, gig = app.a_user(), app.a_gig()
-    app.call(worker, "apply_to_gig", p_gig_id=gig)
-    app.admin.execute("update public.gigs set status = 'closed' where id = %s", [gig])
-    for person, seen in ((worker, 1), (app.a_user(), 0)):
-        with app.acting_as(person) as connection:
+def test_a_worker_still_sees_a_gig_that_closed_after_they_applied(shared_app: App) -> None:
+    worker, gig = shared_app.a_user(), shared_app.a_gig()
+    shared_app.call(worker, "apply_to_gig", p_gig_id=gig)
+    shared_app.admin.execute("update public.gigs set status = 'closed' where id = %s", [gig])
+    for person, seen in ((worker, 1), (shared_app.a_user(), 0)):
+        with shared_app.acting_as(person) as connection:
             rows = connection.execute("select id from public.gigs where id = %s", [gig]).fetchall()
         assert len(rows) == seen
 
@@ -317,14 +323,14 @@ def test_an_employer_deletes_drafts_only(app: App) -> None:
 
 
 @pytest.mark.req("G1")
-def test_a_capacity_cannot_fall_below_the_accepted(app: App, refused: Refused) -> None:
-    employer = app.a_user(employer=True)
-    gig = app.a_gig(employer, capacity=2)
+def test_a_capacity_cannot_fall_below_the_accepted(shared_app: App, refused: Refused) -> None:
+    employer = shared_app.a_user(employer=True)
+    gig = shared_app.a_gig(employer, capacity=2)
     for _ in range(2):
-        app.an_accepted_worker(gig)
+        shared_app.an_accepted_worker(gig)
 
     def shrink() -> None:
-        with app.acting_as(employer) as connection:
+        with shared_app.acting_as(employer) as connection:
             connection.execute("update public.gigs set capacity = 1 where id = %s", [gig])
 
     refused("23514", shrink)
@@ -391,7 +397,7 @@ def test_a_clients_search_reads_the_spatial_index_and_not_the_table(app: App) ->
      (None, 10, 3, 101, 0, -1)],
 )  # fmt: skip
 def test_a_search_that_makes_no_sense_is_refused(
-    app: App, refused: Refused, arguments: tuple[object, ...]
+    shared_app: App, refused: Refused, arguments: tuple[object, ...]
 ) -> None:
     marks = ", ".join(
         f"%s::{kind}"
@@ -399,7 +405,7 @@ def test_a_search_that_makes_no_sense_is_refused(
     )
 
     def search() -> None:
-        with app.acting_as(None) as connection:
+        with shared_app.acting_as(None) as connection:
             connection.execute(f"select * from public.search_gigs({marks})", arguments)
 
     assert refused("VALIDATION_ERROR", search).sqlstate == "PT400"

@@ -17,7 +17,12 @@ PRIVATE_TABLES = (
 ALL_TABLES = (*PRIVATE_TABLES, "gigs", "achievements", "leaderboard")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def app(shared_app: App) -> App:
+    return shared_app
+
+
+@pytest.fixture(scope="module")
 def busy_worker(app: App) -> str:
     """A worker with a row in every private table."""
     gig = app.a_gig()

@@ -115,11 +115,11 @@ def test_pages_of_a_search_hold_every_gig_once_and_in_exact_order(app: App) -> N
 
 
 @pytest.mark.req("G2")
-def test_distance_is_in_metres(app: App) -> None:
+def test_distance_is_in_metres(shared_app: App) -> None:
     sql = "select public.is_within_distance(%s::extensions.geography, %s::extensions.geography, %s)"
     here, there = f"POINT({LNG} {LAT})", f"POINT({LNG} {LAT + 0.0009})"  # 99.5 m
-    assert app.one(sql, here, there, 100) is True
-    assert app.one(sql, here, there, 99) is False
+    assert shared_app.one(sql, here, there, 100) is True
+    assert shared_app.one(sql, here, there, 99) is False
 
 
 @pytest.mark.req("G2")
@@ -148,81 +148,84 @@ def test_search_by_distance_uses_the_spatial_index(app: App) -> None:
 
 
 @pytest.mark.req("G4", "G8")
-def test_an_application_gives_ten_points_once(app: App, refused: Refused) -> None:
-    worker, gig = app.a_user(), app.a_gig()
-    assert app.call(worker, "apply_to_gig", p_gig_id=gig)["points_earned"] == 10
-    error = refused("ALREADY_APPLIED", app.call, worker, "apply_to_gig", p_gig_id=gig)
+def test_an_application_gives_ten_points_once(shared_app: App, refused: Refused) -> None:
+    worker, gig = shared_app.a_user(), shared_app.a_gig()
+    assert shared_app.call(worker, "apply_to_gig", p_gig_id=gig)["points_earned"] == 10
+    error = refused("ALREADY_APPLIED", shared_app.call, worker, "apply_to_gig", p_gig_id=gig)
     assert error.sqlstate == "PT409"
-    assert app.balance(worker) == 10
+    assert shared_app.balance(worker) == 10
 
 
 @pytest.mark.req("G4", "G13")
-def test_applications_that_cannot_be_are_refused(app: App, refused: Refused) -> None:
-    worker = app.a_user()
-    full = app.a_gig(capacity=1)
-    app.an_accepted_worker(full)
+def test_applications_that_cannot_be_are_refused(shared_app: App, refused: Refused) -> None:
+    worker = shared_app.a_user()
+    full = shared_app.a_gig(capacity=1)
+    shared_app.an_accepted_worker(full)
     nothing = "00000000-0000-0000-0000-000000000000"
     for code, sqlstate, person, gig in [
         ("GIG_NOT_FOUND", "PT404", worker, nothing),
-        ("GIG_NOT_FOUND", "PT404", worker, app.a_gig(status="draft", published_at=None)),
-        ("GIG_CLOSED", "PT409", worker, app.a_gig(status="closed")),
+        ("GIG_NOT_FOUND", "PT404", worker, shared_app.a_gig(status="draft", published_at=None)),
+        ("GIG_CLOSED", "PT409", worker, shared_app.a_gig(status="closed")),
         ("GIG_FULL", "PT409", worker, full),
     ]:
-        error = refused(code, app.call, person, "apply_to_gig", p_gig_id=gig)
+        error = refused(code, shared_app.call, person, "apply_to_gig", p_gig_id=gig)
         assert error.sqlstate == sqlstate, code
     with pytest.raises(psycopg.Error):
-        app.call(None, "apply_to_gig", p_gig_id=full)
-    assert app.balance(worker) == 0
+        shared_app.call(None, "apply_to_gig", p_gig_id=full)
+    assert shared_app.balance(worker) == 0
 
 
 @pytest.mark.req("G4", "G8")
-def test_fifty_applications_of_one_worker_at_once_are_one(app: App) -> None:
-    worker, gig = app.a_user(), app.a_gig()
-    results = at_once(50, lambda _: app.call(worker, "apply_to_gig", p_gig_id=gig))
+def test_fifty_applications_of_one_worker_at_once_are_one(shared_app: App) -> None:
+    worker, gig = shared_app.a_user(), shared_app.a_gig()
+    results = at_once(50, lambda _: shared_app.call(worker, "apply_to_gig", p_gig_id=gig))
     assert len(succeeded(results)) == 1
-    assert app.balance(worker) == 10
+    assert shared_app.balance(worker) == 10
 
 
 @pytest.mark.req("G4")
-def test_twenty_workers_for_five_places_fill_five(app: App) -> None:
-    employer = app.a_user(employer=True)
-    gig = app.a_gig(employer, capacity=5)
-    applications = [app.call(app.a_user(), "apply_to_gig", p_gig_id=gig)["application_id"] for _ in range(20)]
+def test_twenty_workers_for_five_places_fill_five(shared_app: App) -> None:
+    employer = shared_app.a_user(employer=True)
+    gig = shared_app.a_gig(employer, capacity=5)
+    applications = [
+        shared_app.call(shared_app.a_user(), "apply_to_gig", p_gig_id=gig)["application_id"]
+        for _ in range(20)
+    ]
 
     def accept(number: int) -> Any:
-        return app.call(
+        return shared_app.call(
             employer, "decide_application", p_application_id=applications[number], p_decision="accepted"
         )
 
     assert len(succeeded(at_once(20, accept))) == 5
-    assert app.one("select filled_count from public.gigs where id = %s", gig) == 5
+    assert shared_app.one("select filled_count from public.gigs where id = %s", gig) == 5
     accepted = "select count(*) from public.gig_applications where gig_id = %s and status = 'accepted'"
-    assert app.one(accepted, gig) == 5
+    assert shared_app.one(accepted, gig) == 5
 
 
 # Clock-in and clock-out
 
 
 @pytest.mark.req("G5", "G13", "G14")
-def test_clock_in_needs_an_accepted_application_and_the_place(app: App, refused: Refused) -> None:
-    gig = app.a_gig()
-    worker = app.an_accepted_worker(gig)
+def test_clock_in_needs_an_accepted_application_and_the_place(shared_app: App, refused: Refused) -> None:
+    gig = shared_app.a_gig()
+    worker = shared_app.an_accepted_worker(gig)
     here = {"p_gig_id": gig, "p_lat": NEAR, "p_lng": LNG}
-    refused("NOT_ACCEPTED", app.call, app.a_user(), "clock_in", **here)
-    far = refused("INVALID_LOCATION", app.call, worker, "clock_in", **{**here, "p_lat": FAR})
+    refused("NOT_ACCEPTED", shared_app.call, shared_app.a_user(), "clock_in", **here)
+    far = refused("INVALID_LOCATION", shared_app.call, worker, "clock_in", **{**here, "p_lat": FAR})
     assert far.sqlstate == "PT400"
     assert '"limit_m": 100' in (far.diag.message_detail or "")
-    assert app.call(worker, "clock_in", **here)["success"] is True
-    refused("ALREADY_CLOCKED_IN", app.call, worker, "clock_in", **here)
+    assert shared_app.call(worker, "clock_in", **here)["success"] is True
+    refused("ALREADY_CLOCKED_IN", shared_app.call, worker, "clock_in", **here)
 
 
 @pytest.mark.req("G5")
-def test_thirty_clock_ins_at_once_open_one_timesheet(app: App) -> None:
-    gig = app.a_gig()
-    worker = app.an_accepted_worker(gig)
-    results = at_once(30, lambda _: app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG))
+def test_thirty_clock_ins_at_once_open_one_timesheet(shared_app: App) -> None:
+    gig = shared_app.a_gig()
+    worker = shared_app.an_accepted_worker(gig)
+    results = at_once(30, lambda _: shared_app.call(worker, "clock_in", p_gig_id=gig, p_lat=NEAR, p_lng=LNG))
     assert len(succeeded(results)) == 1
-    assert app.one("select count(*) from public.timesheets where user_id = %s", worker) == 1
+    assert shared_app.one("select count(*) from public.timesheets where user_id = %s", worker) == 1
 
 
 def a_shift(app: App, hours: float, **gig: Any) -> tuple[str, str]:
@@ -239,77 +242,77 @@ def a_shift(app: App, hours: float, **gig: Any) -> tuple[str, str]:
 
 @pytest.mark.req("G6", "G8")
 @pytest.mark.parametrize(("hours", "points"), [(1, 50), (7.99, 50), (8, 70), (9, 70)])
-def test_clock_out_pays_to_the_cent_and_awards_by_hours(app: App, hours: float, points: int) -> None:
-    worker, sheet = a_shift(app, hours, hourly_rate=10)
-    answer = app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
+def test_clock_out_pays_to_the_cent_and_awards_by_hours(shared_app: App, hours: float, points: int) -> None:
+    worker, sheet = a_shift(shared_app, hours, hourly_rate=10)
+    answer = shared_app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
     assert answer["points_earned"] == points
-    row = app.admin.execute("select * from public.timesheets where id = %s", [sheet]).fetchone()
+    row = shared_app.admin.execute("select * from public.timesheets where id = %s", [sheet]).fetchone()
     assert row is not None
     assert isinstance(row["total_amount"], Decimal)
     assert abs(row["total_amount"] - Decimal(str(hours * 10))) <= Decimal("0.10")
-    assert app.balance(worker) >= points + 10
+    assert shared_app.balance(worker) >= points + 10
 
 
 @pytest.mark.req("G6", "G7")
-def test_the_first_shift_unlocks_achievements_with_their_bonus(app: App) -> None:
-    worker, sheet = a_shift(app, 1)
-    answer = app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
+def test_the_first_shift_unlocks_achievements_with_their_bonus(shared_app: App) -> None:
+    worker, sheet = a_shift(shared_app, 1)
+    answer = shared_app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
     unlocked = answer["new_achievements"]
     assert unlocked
-    bonus = app.one(
+    bonus = shared_app.one(
         "select coalesce(sum(points), 0) from public.points_log where user_id = %s and reason = 'achievement_unlock'",
         worker,
     )
-    assert app.balance(worker) == 10 + 50 + bonus
-    assert app.one("select count(*) from public.user_achievements where user_id = %s", worker) == len(
+    assert shared_app.balance(worker) == 10 + 50 + bonus
+    assert shared_app.one("select count(*) from public.user_achievements where user_id = %s", worker) == len(
         unlocked
     )
 
 
 @pytest.mark.req("G6", "G8")
-def test_thirty_clock_outs_at_once_award_once_and_answer_alike(app: App) -> None:
-    worker, sheet = a_shift(app, 8)
+def test_thirty_clock_outs_at_once_award_once_and_answer_alike(shared_app: App) -> None:
+    worker, sheet = a_shift(shared_app, 8)
     results = at_once(
-        30, lambda _: app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
+        30, lambda _: shared_app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
     )
     assert len(succeeded(results)) == 30, results
     assert len({str(sorted(result.items(), key=str)) for result in results}) == 1
     completed = "select count(*) from public.points_log where user_id = %s and reason = 'completed_shift'"
-    assert app.one(completed, worker) == 1
-    app.balance(worker)
+    assert shared_app.one(completed, worker) == 1
+    shared_app.balance(worker)
 
 
 # Points, statistics, leaderboard
 
 
 @pytest.mark.req("G7", "G8")
-def test_points_are_given_by_the_service_only_and_once_per_source(app: App, refused: Refused) -> None:
-    worker = app.a_user()
+def test_points_are_given_by_the_service_only_and_once_per_source(shared_app: App, refused: Refused) -> None:
+    worker = shared_app.a_user()
     award = {"p_user_id": worker, "p_points": 25, "p_reason": "referral", "p_source_id": worker}
-    refused("42501", app.call, worker, "increment_user_points", **award)
+    refused("42501", shared_app.call, worker, "increment_user_points", **award)
     for _ in range(2):
-        app.call(None, "increment_user_points", as_role="service_role", **award)
-    assert app.balance(worker) == 25
+        shared_app.call(None, "increment_user_points", as_role="service_role", **award)
+    assert shared_app.balance(worker) == 25
 
 
 @pytest.mark.req("G8")
-def test_the_log_adds_up_after_any_mixture_at_once(app: App) -> None:
-    workers = [app.a_user() for _ in range(4)]
-    gigs = [app.a_gig() for _ in range(4)]
+def test_the_log_adds_up_after_any_mixture_at_once(shared_app: App) -> None:
+    workers = [shared_app.a_user() for _ in range(4)]
+    gigs = [shared_app.a_gig() for _ in range(4)]
     chance = random.Random(7)
     work = [(chance.choice(workers), chance.choice(gigs), chance.randint(-30, 60)) for _ in range(120)]
 
     def act(number: int) -> Any:
         worker, gig, points = work[number]
         if number % 2:
-            return app.call(worker, "apply_to_gig", p_gig_id=gig)
+            return shared_app.call(worker, "apply_to_gig", p_gig_id=gig)
         award = {"p_user_id": worker, "p_points": points, "p_reason": "adjustment"}
-        return app.call(None, "increment_user_points", as_role="service_role", **award)
+        return shared_app.call(None, "increment_user_points", as_role="service_role", **award)
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda number: at_once(1, lambda _: act(number)), range(len(work))))
     for worker in workers:
-        app.balance(worker)
+        shared_app.balance(worker)
 
 
 @pytest.mark.req("G8")
@@ -327,14 +330,14 @@ def test_the_log_cannot_be_changed(app: App, refused: Refused) -> None:
 
 
 @pytest.mark.req("G8")
-def test_statistics_count_completed_shifts(app: App, refused: Refused) -> None:
-    worker, sheet = a_shift(app, 8)
-    app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
-    stats = app.call(worker, "get_user_stats")
+def test_statistics_count_completed_shifts(shared_app: App, refused: Refused) -> None:
+    worker, sheet = a_shift(shared_app, 8)
+    shared_app.call(worker, "clock_out", p_timesheet_id=sheet, p_lat=NEAR, p_lng=LNG)
+    stats = shared_app.call(worker, "get_user_stats")
     assert stats["gigs_completed"] == 1
     assert 8 <= stats["total_hours_worked"] < 8.1
     assert stats["attendance_rate"] == 100
-    refused("FORBIDDEN", app.call, app.a_user(), "get_user_stats", p_user_id=worker)
+    refused("FORBIDDEN", shared_app.call, shared_app.a_user(), "get_user_stats", p_user_id=worker)
 
 
 @pytest.mark.req("G8", "G9")

@@ -76,4 +76,4 @@ await step('the gallery shows both, and one of them goes', async () => {
 })
 
 // Sockets that close keep Node alive for ten seconds.
-process.exit()
+process.exit(0)
