@@ -114,7 +114,7 @@ def test_a_new_gig_reaches_a_worker_near_it_in_their_language_and_the_answer_by_
 
 
 @pytest.mark.req("G11")
-def test_an_event_from_before_workers_had_clocks_is_told_in_the_time_of_singapore(gigwork: Running) -> None:
+def test_an_event_with_the_instant_alone_is_told_in_the_time_of_singapore(gigwork: Running) -> None:
     texts = {}
     with gigwork.server.client(gigwork.server.secret_key) as client:
         for event_type in ("application.accepted", "shift.reminder"):

@@ -77,11 +77,15 @@ def test_migrations_go_up_down_and_up_again(plain: DatabaseAccess) -> None:
         apply_migrations(plain, APP)
         after = contents()
         assert len(after) > len(before)
+        below: dict[Path, list[tuple[str]]] = {}
         for migration in reversed(MIGRATIONS):
             run(owner, ROLLBACKS / migration.name)
+            below[migration] = contents()
         assert contents() == before
-        owner.execute("delete from supabase_migrations.schema_migrations")
-        apply_migrations(plain, APP)
+        # One by one: the last rollback drops the schema `private`, in which another may leave things.
+        for migration in MIGRATIONS:
+            assert contents() == below[migration], migration.name
+            run(owner, migration)
         assert contents() == after
 
 

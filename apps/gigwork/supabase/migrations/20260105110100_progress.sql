@@ -1,4 +1,5 @@
--- Progress: streaks by days of the worker's own time zone, levels by a table of thresholds, attendance as numbers.
+-- Progress: streaks by days of the worker's own time zone (no day moves because its worker did), levels by a table of thresholds
+-- (new ones apply to awards that happen at the same moment, too), attendance as numbers.
 
 create function private.is_time_zone(p_name text)
 returns boolean
@@ -21,7 +22,8 @@ comment on function private.is_time_zone(text) is 'Whether PostgreSQL knows a zo
 
 alter table public.users add column time_zone text not null default 'Asia/Singapore';
 alter table public.users add constraint users_time_zone_is_known check (private.is_time_zone(time_zone));
-comment on column public.users.time_zone is 'IANA name, such as Asia/Kuala_Lumpur. Streaks count days there; leaderboards do not.';
+comment on column public.users.time_zone is
+    'IANA name, such as Asia/Kuala_Lumpur. Streaks count days there, and shifts are told by its clock; leaderboards are Singapore''s.';
 comment on column public.users.last_worked_on is 'The last worked_on of a shift that counts, in the worker''s time zone.';
 grant update (time_zone) on public.users to authenticated, service_role;
 
@@ -54,11 +56,18 @@ security definer
 set search_path = ''
 as $$
 begin
-    new.worked_on := private.day_of(new.user_id, new.clock_in);
+    if tg_op = 'INSERT' then
+        new.worked_on := private.day_of(new.user_id, new.clock_in);
+    else
+        new.worked_on := old.worked_on
+            + (private.day_of(new.user_id, new.clock_in) - private.day_of(new.user_id, old.clock_in));
+    end if;
     return new;
 end
 $$;
-comment on function private.set_worked_on() is 'Before a clock-in, and before it is corrected: its day.';
+comment on function private.set_worked_on() is
+    'Before a clock-in: its day. Before it is corrected: the day moves by as many days as the clock-in, so that who has moved house '
+    'keeps the days of before.';
 
 create trigger timesheets_set_worked_on
 before insert or update of clock_in on public.timesheets
@@ -217,6 +226,25 @@ create trigger users_log_level_up
 after update on public.users
 for each row when (new.level > old.level)
 execute function private.log_level_up();
+
+create function private.hold_awards()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    lock table public.users in exclusive mode;
+    return null;
+end
+$$;
+comment on function private.hold_awards() is
+    'Before the thresholds change: awards wait until they are committed. One that read the old ones, and was committed after '
+    'levels_apply had looked, would leave a level that nobody puts right. Reading profiles waits for nothing.';
+
+create trigger levels_hold_awards
+before insert or update or delete on public.levels
+for each statement execute function private.hold_awards();
 
 create function private.apply_levels()
 returns trigger

@@ -1,4 +1,6 @@
--- The employer's desk: the life of a gig, and what a gig with accepted workers promises them.
+-- The employer's desk: the life of a gig, and what a gig with accepted workers promises them. A plain insert or update
+-- through REST can do no more than publish_gig and its like: no gig begins where only its life leads, is one of the past, takes a
+-- place at the head of the newest, or breaks a promise beside a change of status.
 
 alter table public.gigs add column cancelled_reason text check (char_length(cancelled_reason) between 1 and 500);
 comment on column public.gigs.cancelled_reason is 'What the employer told those who were to come; see cancel_gig.';
@@ -8,6 +10,36 @@ alter table public.gig_applications add constraint gig_applications_status_check
 check (status in ('pending', 'accepted', 'rejected', 'withdrawn', 'cancelled'));
 comment on column public.gig_applications.status is
     'pending, then accepted or rejected by the employer (decide_application), withdrawn by the worker, or cancelled with the gig.';
+
+create function private.check_new_gig()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if private.is_operator() then
+        return new;
+    end if;
+    if new.status not in ('draft', 'open') then
+        perform private.fail(
+            'INVALID_STATUS_CHANGE', 409, 'A new gig is draft or open', jsonb_build_object('from', null, 'to', new.status));
+    end if;
+    if new.status = 'open' and new.end_date < private.singapore_day(now()) then
+        perform private.fail(
+            'GIG_OVER', 409, 'The last day of this gig has passed', jsonb_build_object('end_date', new.end_date));
+    end if;
+    new.published_at := least(new.published_at, now());
+    return new;
+end
+$$;
+comment on function private.check_new_gig() is
+    'Before an employer posts a gig: draft or open, not of the past, and published no later than now. INVALID_STATUS_CHANGE, '
+    'GIG_OVER (409).';
+
+create trigger gigs_check_new
+before insert on public.gigs
+for each row execute function private.check_new_gig();
 
 create function private.check_gig_change()
 returns trigger
@@ -43,7 +75,7 @@ begin
             perform private.fail('ALREADY_STARTED', 409, 'This gig was worked at: close or complete it');
         end if;
     end if;
-    if old.filled_count > 0 and new.status = old.status then
+    if old.filled_count > 0 then
         v_broken := array_remove(array[
             case when not extensions.geography_eq(new.location, old.location) then 'location' end,
             case when new.start_date <> old.start_date then 'start_date' end,
@@ -58,6 +90,9 @@ begin
                 'GIG_HAS_WORKERS', 409, 'Accepted workers were promised otherwise: cancel the gig and post another',
                 jsonb_build_object('fields', v_broken, 'filled_count', old.filled_count));
         end if;
+    end if;
+    if new.published_at is distinct from old.published_at then
+        new.published_at := least(new.published_at, now());
     end if;
     return new;
 end

@@ -1,4 +1,5 @@
--- The life of a timesheet: open, submitted by the clock-out, approved by the employer or disputed, paid by a payout.
+-- The life of a timesheet: open, submitted by the clock-out, approved by the employer or disputed, paid by a payout. Corrections
+-- keep to what is possible: nobody is at two shifts at once. What one earns, such as a streak whose gap it fills, is unlocked by it.
 
 alter table public.timesheets
     add column status text not null default 'open',
@@ -310,12 +311,30 @@ declare
     v_clock_in constant timestamptz := coalesce(p_clock_in, v_timesheet.clock_in);
     v_clock_out constant timestamptz := coalesce(p_clock_out, v_timesheet.clock_out);
     v_hours constant numeric := round(extract(epoch from v_clock_out - v_clock_in) / 3600, 4);
+    v_other record;
     v_owed int;
 begin
     if v_clock_out is null or v_clock_out < v_clock_in or v_clock_out > clock_timestamp() or v_hours > 24 then
         perform private.fail(
             'VALIDATION_ERROR', 400, 'A shift ends after it began, within 24 hours and not in the future',
             jsonb_build_object('clock_in', v_clock_in, 'clock_out', v_clock_out));
+    end if;
+    -- Corrections of one worker's shifts take turns, whoever makes them: each sees what the others did.
+    perform from public.users where id = v_timesheet.user_id for no key update;
+    select t.id, g.employer_id into v_other
+    from public.timesheets as t
+    join public.gigs as g on g.id = t.gig_id
+    where t.user_id = v_timesheet.user_id
+        and t.id <> p_timesheet_id
+        and t.clock_in < v_clock_out
+        and coalesce(t.clock_out, 'infinity') > v_clock_in
+    order by t.clock_in
+    limit 1;
+    if found then
+        perform private.fail(
+            'SHIFTS_OVERLAP', 409, 'The worker was at another shift then',
+            -- Which one, unless it is none of this employer's business.
+            jsonb_build_object('timesheet_id', case when v_other.employer_id = (select auth.uid()) then v_other.id end));
     end if;
     update public.timesheets
     set clock_in = v_clock_in,
@@ -351,13 +370,14 @@ begin
             where e.timesheet_id = p_timesheet_id;
         end if;
         perform private.recompute_streak(v_timesheet.user_id);
+        perform private.unlock_achievements(v_timesheet.user_id);
     end if;
     return private.timesheet_answer(p_timesheet_id);
 end
 $$;
 comment on function public.correct_timesheet(uuid, text, timestamptz, timestamptz) is
     'The employer puts times right, or ends a forgotten shift, with a reason; the worker may dispute it. Hours, pay and the '
-    'bonus points follow. TIMESHEET_NOT_FOUND (404), VALIDATION_ERROR (400), ALREADY_APPROVED (409).';
+    'bonus points follow. TIMESHEET_NOT_FOUND (404), VALIDATION_ERROR (400), ALREADY_APPROVED, SHIFTS_OVERLAP (409).';
 
 -- Forgotten clock-outs
 

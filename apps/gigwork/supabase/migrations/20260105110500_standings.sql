@@ -1,4 +1,5 @@
--- Standings with a stable order among equals, and the running week as a materialized view that the API shows through a view.
+-- Standings with a stable order among equals, and the running week as a materialized view that the API shows through a view. The
+-- standings of a day, week or month that is over hold its last hour.
 
 alter table public.leaderboard add column position int;
 update public.leaderboard as l
@@ -99,23 +100,17 @@ revoke all on public.weekly_leaderboard from anon, authenticated, service_role;
 grant select on private.weekly_leaderboard to authenticated, service_role;
 grant select on public.weekly_leaderboard to authenticated, service_role;
 
-create or replace function public.refresh_leaderboard(p_period_type text, p_period_start date default null)
+create function private.refresh_period(p_period_type text, p_day date)
 returns json
 language plpgsql
 security definer
 set search_path = ''
 as $$
 declare
-    v_today constant date := private.singapore_day(now());
     v_period record;
     v_entries int;
 begin
-    if p_period_type is null or p_period_type not in ('daily', 'weekly', 'monthly', 'all_time') then
-        perform private.fail(
-            'VALIDATION_ERROR', 400, 'A period is daily, weekly, monthly or all_time',
-            jsonb_build_object('period_type', p_period_type));
-    end if;
-    select * into v_period from private.leaderboard_period(p_period_type, coalesce(p_period_start, v_today));
+    select * into v_period from private.leaderboard_period(p_period_type, p_day);
     -- Two refreshes of one period take turns; readers never wait.
     perform pg_advisory_xact_lock(hashtextextended('gigwork.leaderboard.' || p_period_type, 0));
 
@@ -143,7 +138,7 @@ begin
         position = excluded.position;
     get diagnostics v_entries = row_count;
 
-    if p_period_type = 'weekly' and v_period.period_start = date_trunc('week', v_today::timestamp)::date then
+    if p_period_type = 'weekly' and v_period.period_start = date_trunc('week', private.singapore_day(now())::timestamp)::date then
         refresh materialized view concurrently private.weekly_leaderboard;
     end if;
     return json_build_object(
@@ -154,6 +149,55 @@ begin
     );
 end
 $$;
+comment on function private.refresh_period(text, date) is 'Recomputes the standings of the period that contains a day.';
+
+create function private.finish_period(p_period_type text)
+returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    v_before record;
+begin
+    select * into v_before
+    from private.leaderboard_period(
+        p_period_type,
+        (select p.period_start from private.leaderboard_period(p_period_type, private.singapore_day(now())) as p) - 1);
+    if not exists (
+        select from public.leaderboard as l
+        where l.period_type = p_period_type
+            and l.period_start = v_before.period_start
+            and l.updated_at >= v_before.ends_at
+    ) then
+        perform private.refresh_period(p_period_type, v_before.period_start);
+    end if;
+end
+$$;
+comment on function private.finish_period(text) is
+    'Recomputes the period before the running one, unless that was done since it ended: its last hour was after the last refresh.';
+
+create or replace function public.refresh_leaderboard(p_period_type text, p_period_start date default null)
+returns json
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if p_period_type is null or p_period_type not in ('daily', 'weekly', 'monthly', 'all_time') then
+        perform private.fail(
+            'VALIDATION_ERROR', 400, 'A period is daily, weekly, monthly or all_time',
+            jsonb_build_object('period_type', p_period_type));
+    end if;
+    if p_period_start is null and p_period_type <> 'all_time' then
+        perform private.finish_period(p_period_type);
+    end if;
+    return private.refresh_period(p_period_type, coalesce(p_period_start, private.singapore_day(now())));
+end
+$$;
+comment on function public.refresh_leaderboard(text, date) is
+    'Service role: recomputes the standings of the period that contains a day. Without one: of the running period, and of the one '
+    'before where its last hour is missing.';
 
 create function public.get_leaderboard(p_period_type text default 'weekly', p_limit int default 100)
 returns setof public.leaderboard

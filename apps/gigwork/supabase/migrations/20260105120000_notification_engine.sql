@@ -19,7 +19,6 @@ begin
         update public.notifications set type = kind where type is null;
         alter table public.notifications
             drop column kind,
-            drop column updated_at,
             alter column title set default '',
             add constraint notifications_user_id_fkey foreign key (user_id) references auth.users (id) on delete cascade;
         grant select, delete on public.notifications to authenticated;
@@ -27,6 +26,14 @@ begin
     end if;
 end
 $$;
+
+-- As every table of the app, it has both times; the one from before has them already.
+alter table public.notifications add column if not exists updated_at timestamptz not null default now();
+comment on column public.notifications.updated_at is 'When it was made, read or archived.';
+
+create trigger notifications_touch_updated_at
+before update on public.notifications
+for each row execute function private.touch_updated_at();
 
 insert into public.notification_channels (user_id, channel, provider, address, label, last_used_at)
 select user_id, 'push', 'fcm', token, platform, last_seen_at

@@ -1,13 +1,16 @@
--- What people are told, in English and Malay. `data` of an event goes to the app, which opens the right page by it.
+-- What people are told, in English and Malay; of a shift by the worker's own clock. `data` of an event goes to the app, which opens
+-- the right page by it.
 
 with schemas (event_type, required, properties) as (
     values
         ('gig.new', '["title", "currency", "hourly_rate", "starts_on"]'::jsonb,
             '{"title": {"type": "string"}, "currency": {"type": "string"}, "hourly_rate": {"type": "string"}, "starts_on": {"type": "string"}}'::jsonb),
         ('application.new', '["gig", "worker"]', '{"gig": {"type": "string"}, "worker": {"type": "string"}}'),
-        ('application.accepted', '["gig", "starts_at"]', '{"gig": {"type": "string"}, "starts_at": {"type": "string"}}'),
+        ('application.accepted', '["gig", "starts_at"]',
+            '{"gig": {"type": "string"}, "starts_at": {"type": "string"}, "starts_day": {"type": "string"}, "starts_time": {"type": "string"}}'),
         ('application.rejected', '["gig"]', '{"gig": {"type": "string"}}'),
-        ('shift.reminder', '["gig", "starts_at"]', '{"gig": {"type": "string"}, "starts_at": {"type": "string"}}'),
+        ('shift.reminder', '["gig", "starts_at"]',
+            '{"gig": {"type": "string"}, "starts_at": {"type": "string"}, "starts_day": {"type": "string"}, "starts_time": {"type": "string"}}'),
         ('achievement.unlocked', '["name", "points"]', '{"name": {"type": "string"}, "points": {"type": "integer"}}'),
         ('payout.made', '["currency", "amount"]', '{"currency": {"type": "string"}, "amount": {"type": "string"}}'),
         ('message', '["title", "body"]', '{"title": {"type": "string"}, "body": {"type": "string"}}'),
@@ -21,16 +24,14 @@ texts (event_type, channels, locale, subject, body) as (
             '{{ title }}, {{ currency }} {{ hourly_rate }} sejam, mulai {{ starts_on }}'),
         ('application.new', array['in_app', 'push'], 'en', 'New application', '{{ worker }} applied to {{ gig }}'),
         ('application.new', array['in_app', 'push'], 'ms', 'Permohonan baharu', '{{ worker }} memohon untuk {{ gig }}'),
-        ('application.accepted', array['in_app', 'push', 'sms'], 'en', 'You are accepted',
-            '{{ gig }}: you start on {{ starts_at|date("%d.%m.%Y", "Asia/Singapore") }} at {{ starts_at|date("%H:%M", "Asia/Singapore") }}'),
-        ('application.accepted', array['in_app', 'push', 'sms'], 'ms', 'Anda diterima',
-            '{{ gig }}: anda mula pada {{ starts_at|date("%d.%m.%Y", "Asia/Singapore") }} jam {{ starts_at|date("%H:%M", "Asia/Singapore") }}'),
+        ('application.accepted', array['in_app', 'push', 'sms'], 'en', 'You are accepted', '{{ gig }}: you start on DAY at TIME'),
+        ('application.accepted', array['in_app', 'push', 'sms'], 'ms', 'Anda diterima', '{{ gig }}: anda mula pada DAY jam TIME'),
         ('application.rejected', array['in_app', 'push'], 'en', 'Not this time', '{{ gig }} went to somebody else'),
         ('application.rejected', array['in_app', 'push'], 'ms', 'Bukan kali ini', '{{ gig }} diberikan kepada orang lain'),
         ('shift.reminder', array['in_app', 'push', 'sms'], 'en', 'Your shift starts soon',
-            '{{ gig }} at {{ starts_at|date("%H:%M", "Asia/Singapore") }}{% if address is defined and address %}, {{ address }}{% endif %}'),
+            '{{ gig }} at TIME{% if address is defined and address %}, {{ address }}{% endif %}'),
         ('shift.reminder', array['in_app', 'push', 'sms'], 'ms', 'Syif anda bermula sebentar lagi',
-            '{{ gig }} jam {{ starts_at|date("%H:%M", "Asia/Singapore") }}{% if address is defined and address %}, {{ address }}{% endif %}'),
+            '{{ gig }} jam TIME{% if address is defined and address %}, {{ address }}{% endif %}'),
         ('achievement.unlocked', array['in_app', 'push'], 'en', 'Achievement unlocked',
             '{{ icon|default("★", true) }} {{ name }}{% if points %}: {{ points }} points{% endif %}'),
         ('achievement.unlocked', array['in_app', 'push'], 'ms', 'Pencapaian dibuka',
@@ -53,10 +54,18 @@ mails (event_type, locale, subject, body, html) as (
         ('payout.made', 'ms', 'Gaji anda dalam perjalanan', '{{ currency }} {{ amount }} untuk syif {{ hours }} jam sedang dihantar.',
             '<p><b>{{ currency }} {{ amount }}</b> untuk syif {{ hours }} jam sedang dihantar.</p>')
 ),
+written as (  -- an event that has the instant alone is told in the time of Singapore
+    select
+        event_type, channels, locale, subject,
+        replace(
+            replace(body, 'DAY', '{{ starts_day|default(starts_at|date("%d.%m.%Y", "Asia/Singapore")) }}'),
+            'TIME', '{{ starts_time|default(starts_at|date("%H:%M", "Asia/Singapore")) }}') as body
+    from texts
+),
 wanted as (
     select t.event_type, c.channel, t.locale, case when c.channel <> 'sms' then t.subject end as subject,
         case when c.channel = 'sms' then t.subject || ': ' || t.body else t.body end as body, null as html
-    from texts as t
+    from written as t
     cross join unnest(t.channels) as c(channel)
     union all
     select m.event_type, 'email', m.locale, m.subject, m.body, m.html from mails as m

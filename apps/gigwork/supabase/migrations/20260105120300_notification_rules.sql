@@ -1,4 +1,5 @@
--- Who is told of what: events of the notification engine, made in the transaction of what they are about.
+-- Who is told of what: events of the notification engine, made in the transaction of what they are about. A worker is told of a
+-- shift by their own clock, that of users.time_zone. Nobody is told of what is over.
 
 create function private.tell(
     p_event text,
@@ -58,6 +59,23 @@ as $$
     select (p_day + p_gig.shift_start) at time zone 'Asia/Singapore'
 $$;
 comment on function private.shift_starts_at(public.gigs, date) is 'When the shift of that day begins; Malaysia has the same time.';
+
+create function private.shift_times(p_user_id uuid, p_starts_at timestamptz)
+returns jsonb
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'starts_at', p_starts_at,
+        'starts_day', to_char(p_starts_at at time zone u.time_zone, 'DD.MM.YYYY'),
+        'starts_time', to_char(p_starts_at at time zone u.time_zone, 'HH24:MI'))
+    from public.users as u
+    where u.id = p_user_id
+$$;
+comment on function private.shift_times(uuid, timestamptz) is
+    'What texts say of the beginning of a shift: the instant, and its day and time where the user lives.';
 
 create function private.tell_of_gig()
 returns trigger
@@ -120,8 +138,7 @@ begin
             'application.' || new.status, new.status || '-' || new.id,
             jsonb_build_object(
                 'gig', v_gig.title,
-                'starts_at', private.shift_starts_at(v_gig, v_gig.start_date),
-                'data', v_data),
+                'data', v_data) || private.shift_times(new.user_id, private.shift_starts_at(v_gig, v_gig.start_date)),
             p_user_id => new.user_id, p_actor_id => v_gig.employer_id, p_priority => 3);
     end if;
     return null;
@@ -218,12 +235,16 @@ begin
             and not exists (
                 select from public.notification_events as e
                 where e.event_type = 'shift.reminder' and e.dedup_key = 'shift-' || a.id || '-' || d.day)
+        -- What is being changed at this moment is looked at again in 5 minutes; what is changed next waits, and takes the
+        -- reminder back.
+        for share of a skip locked
     loop
         perform private.tell(
             'shift.reminder', 'shift-' || v_shift.id || '-' || v_shift.day,
             jsonb_build_object(
-                'gig', v_shift.title, 'starts_at', v_shift.starts_at, 'address', v_shift.address,
-                'data', jsonb_build_object('gig_id', v_shift.gig_id, 'application_id', v_shift.id)),
+                'gig', v_shift.title, 'address', v_shift.address,
+                'data', jsonb_build_object('gig_id', v_shift.gig_id, 'application_id', v_shift.id)
+            ) || private.shift_times(v_shift.user_id, v_shift.starts_at),
             p_user_id => v_shift.user_id, p_actor_id => v_shift.employer_id,
             p_expires_at => case when v_shift.starts_at > now() then v_shift.starts_at end, p_priority => 1);
         v_count := v_count + 1;
@@ -237,5 +258,80 @@ comment on function private.remind_of_shifts(timestamptz) is
 
 create extension if not exists pg_cron;
 select cron.schedule('gigwork-shift-reminders', '*/5 * * * *', 'select private.remind_of_shifts()');
+
+-- News that waits (for a worker, for the end of quiet hours, for a digest) is taken back with what it was about.
+
+create function private.take_back(p_application_id uuid, p_event_types text[])
+returns void
+language sql
+security definer
+set search_path = ''
+as $$
+    with told (event_type, dedup_key) as (
+        values
+            ('application.new', 'application-' || p_application_id),
+            ('application.accepted', 'accepted-' || p_application_id),
+            ('application.rejected', 'rejected-' || p_application_id),
+            -- The reminders of other days have expired, or are not made yet.
+            ('shift.reminder', 'shift-' || p_application_id || '-' || private.singapore_day(now())),
+            ('shift.reminder', 'shift-' || p_application_id || '-' || (private.singapore_day(now()) + 1))
+    )
+    select count(public.cancel_notification(told.event_type, told.dedup_key))
+    from told
+    where told.event_type = any (p_event_types)
+$$;
+comment on function private.take_back(uuid, text[]) is 'Nobody is told any more of these events of an application.';
+
+create function private.take_back_news_of_gig()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    v_application_id uuid;
+begin
+    perform public.cancel_notification('gig.new', 'gig-' || new.id);
+    if new.status in ('completed', 'cancelled') then
+        -- Locked: remind_of_shifts may be about to write a reminder, which then is seen here.
+        for v_application_id in
+            select a.id from public.gig_applications as a where a.gig_id = new.id order by a.id for no key update
+        loop
+            perform private.take_back(
+                v_application_id,
+                array['application.new', 'application.accepted', 'shift.reminder']
+                    || case when new.status = 'cancelled' then array['application.rejected'] end);
+        end loop;
+    end if;
+    return null;
+end
+$$;
+comment on function private.take_back_news_of_gig() is
+    'After a gig was closed: it is no news any more. After it was completed or cancelled: nobody is reminded of it either, and who '
+    'was accepted or turned away by a gig that is cancelled does not hear of that.';
+
+create trigger gigs_take_back_news
+after update of status on public.gigs
+for each row when (new.status in ('closed', 'completed', 'cancelled') and old.status is distinct from new.status)
+execute function private.take_back_news_of_gig();
+
+create function private.take_back_news_of_application()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.take_back(new.id, array['application.new', 'application.accepted', 'shift.reminder']);
+    return null;
+end
+$$;
+comment on function private.take_back_news_of_application() is
+    'After an application was withdrawn: neither its employer nor its worker hears of it.';
+
+create trigger gig_applications_take_back_news
+after update of status on public.gig_applications
+for each row when (new.status = 'withdrawn' and old.status is distinct from new.status)
+execute function private.take_back_news_of_application();
 
 revoke all on all routines in schema private from public;

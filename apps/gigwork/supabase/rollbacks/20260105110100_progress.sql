@@ -179,6 +179,8 @@ comment on function public.get_user_stats(uuid) is
 
 drop trigger levels_apply on public.levels;
 drop function private.apply_levels();
+drop trigger levels_hold_awards on public.levels;
+drop function private.hold_awards();
 drop trigger users_log_level_up on public.users;
 drop function private.log_level_up();
 drop trigger users_set_level on public.users;

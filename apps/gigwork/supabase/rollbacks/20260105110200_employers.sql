@@ -64,6 +64,8 @@ drop trigger gigs_settle_applications on public.gigs;
 drop function private.settle_applications();
 drop trigger gigs_check_change on public.gigs;
 drop function private.check_gig_change();
+drop trigger gigs_check_new on public.gigs;
+drop function private.check_new_gig();
 update public.gig_applications set status = 'rejected' where status = 'cancelled';
 alter table public.gig_applications drop constraint gig_applications_status_check;
 alter table public.gig_applications add constraint gig_applications_status_check

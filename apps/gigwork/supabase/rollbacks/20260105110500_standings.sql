@@ -126,6 +126,9 @@ $$;
 comment on function public.refresh_leaderboard(text, date) is
     'Service role: recomputes the standings of the period that contains a day (today in Asia/Singapore by default).';
 
+drop function private.finish_period(text);
+drop function private.refresh_period(text, date);
+
 drop index public.leaderboard_period_position_idx;
 create index leaderboard_period_rank_idx on public.leaderboard (period_type, period_start, rank);
 alter table public.leaderboard drop column position;

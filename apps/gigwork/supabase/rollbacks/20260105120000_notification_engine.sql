@@ -55,6 +55,9 @@ delete from public.notification_channels as c
 using public.device_tokens as d
 where c.channel = 'push' and c.provider = 'fcm' and c.address = d.token;
 
+drop trigger notifications_touch_updated_at on public.notifications;
+alter table public.notifications drop column updated_at;
+
 create or replace function public.register_device(p_token text, p_platform text)
 returns uuid
 language plpgsql

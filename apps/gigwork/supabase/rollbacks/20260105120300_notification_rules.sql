@@ -1,4 +1,9 @@
 -- Undoes 20260105120300_notification_rules.sql. What is queued is sent all the same.
+drop trigger gig_applications_take_back_news on public.gig_applications;
+drop function private.take_back_news_of_application();
+drop trigger gigs_take_back_news on public.gigs;
+drop function private.take_back_news_of_gig();
+drop function private.take_back(uuid, text[]);
 select cron.unschedule('gigwork-shift-reminders');
 drop function private.remind_of_shifts(timestamptz);
 drop trigger payouts_tell on public.payouts;
@@ -10,6 +15,7 @@ drop trigger gig_applications_tell on public.gig_applications;
 drop function private.tell_of_application();
 drop trigger gigs_tell on public.gigs;
 drop function private.tell_of_gig();
+drop function private.shift_times(uuid, timestamptz);
 drop function private.shift_starts_at(public.gigs, date);
 drop function private.applicant_name(text);
 drop function private.is_a_request();
