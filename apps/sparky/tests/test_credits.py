@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -10,7 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .conftest import START_CREDITS, App, a_cache_key
+from basalt.config import load_settings
+from basalt.project import erase_user
+
+from .conftest import APP, START_CREDITS, App, a_cache_key
 
 Refused = Callable[..., psycopg.Error]
 SHA = "a" * 64
@@ -54,6 +59,20 @@ def test_the_log_is_append_only_even_for_its_owner(app: App, refused: Refused) -
     refused("23000", app.admin.execute, "truncate public.credit_log")
     app.admin.execute("delete from auth.users where id = %s", [user])
     assert app.one("select count(*) from public.credit_log where user_id = %s", user) == 0
+
+
+@pytest.mark.req("S1", "P25")
+def test_a_customer_can_be_erased_with_all_they_did(app: App, tmp_path: Path) -> None:
+    user, other = app.a_user(), app.a_user()
+    key = a_cache_key()
+    begin(app, user, key)
+    finish(app, user, key)
+    project = replace(load_settings(APP, {}), project_dir=tmp_path)
+    assert not erase_user(project, app.access, user, is_dry=False).keeps_user
+    for table in ("credit_log", "credit_usage", "generations", "notifications"):
+        assert app.one(f"select count(*) from public.{table} where user_id = %s", user) == 0, table
+    assert app.one("select count(*) from cache.kv_store where user_id = %s", user) == 0
+    assert app.balance(other) == START_CREDITS
 
 
 @pytest.mark.req("S1")
