@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from basalt.jobs import Job
 from basalt.notify import (
@@ -18,7 +19,7 @@ from basalt.notify import (
     show_message,
 )
 from basalt.postgres import DatabaseAccess
-from tests.jobs.engines import connected, settings_with
+from tests.jobs.engines import Sql, connected, settings_with
 from tests.notify.engine import (
     CONFIG,
     EACH_STATUS,
@@ -494,10 +495,9 @@ with people as (
         array_agg(0) as numbers, array_agg(nextval('public.notification_queue_id_seq')) as ids
     from public.notification_channels as c)
 insert into basalt.notification_shipments (
-    event_id, provider, worker_id, locked_until, ids, user_ids, channel_ids, addresses, text_numbers, texts, priority,
-    dedup_key)
+    event_id, provider, worker_id, locked_until, ids, user_ids, channel_ids, addresses, text_numbers, texts, priority)
 select e.id, 'fcm', gen_random_uuid(), now() + interval '200 milliseconds', p.ids, p.user_ids, p.channel_ids,
-    p.addresses, p.numbers, '[{"channel": "push", "fallback": ["email"], "payload": {"body": "Hello"}}]', 5, e.id::text
+    p.addresses, p.numbers, '[{"channel": "push", "fallback": ["email"], "payload": {"body": "Hello"}}]', 5
 from people as p, public.notification_events as e
 """
 
@@ -516,3 +516,96 @@ async def test_what_a_dead_worker_was_sending_is_sent_again(notify_database: Dat
         seen = "select attempt, status, error_code, count(*) from public.notification_deliveries group by 1, 2, 3"
         assert sorted(await sql.rows(seen)) == [(1, "unknown", "worker_lost", 30), (2, "accepted", None, 30)]
         assert await sql.value("select distinct fallback from public.notification_queue") == ["email"]
+
+
+WRITE_SHIPMENT = """
+select basalt.settle_shipment(s.id, s.worker_id, (
+    select jsonb_agg(jsonb_build_object(
+        'id', i, 'status', 'sent', 'delivery', 'accepted', 'message_id', 'message-' || i))
+    from unnest(s.ids) as ids(i)))
+from basalt.notification_shipments as s
+"""
+REPORT = """
+select basalt.apply_delivery_reports('fcm', jsonb_build_array(jsonb_build_object(
+    'id', 'report-1', 'message_id', 'message-' || s.ids[1], 'status', 'delivered', 'at', now())))
+from basalt.notification_shipments as s
+"""
+CHECKED_BY_ENGINE = "select basalt.shipments_are_checked_by_engine()"
+
+
+async def ship_to_a_crowd(sql: Sql, count: int) -> str:
+    """What a worker is sending; the event's id."""
+    await a_template(sql, "offer", "push", "Hello")
+    event = await issue(sql, "offer", await a_person(sql))
+    await a_crowd(sql, count)
+    await sql.rows(DEAD_WORKER)
+    return event
+
+
+@pytest.mark.req("M9")
+async def test_a_shipment_is_checked_at_once_as_row_by_row(notify_database: DatabaseAccess) -> None:
+    async with connected(notify_database) as sql, connected(notify_database) as other:
+        event = await ship_to_a_crowd(sql, 30)
+        gone = await sql.value(
+            "delete from auth.users where id = (select user_ids[2] from"
+            " basalt.notification_shipments) returning id"
+        )
+        await sql.rows(REPORT)
+        assert await sql.value(CHECKED_BY_ENGINE)
+        await sql.rows("begin")
+        assert await sql.value(WRITE_SHIPMENT) == []
+        assert await sql.value("show session_replication_role") == "origin"
+        await other.rows("set lock_timeout = '100ms'")
+        for table, key in (("auth.users", "user_id"), ("public.notification_events", "event_id")):
+            row = await sql.value(f"select {key} from public.notification_queue limit 1")
+            with pytest.raises(LockNotAvailable):  # nobody deletes what it refers to
+                await other.rows(f"delete from {table} where id = %s", row)
+        await sql.rows("commit")
+        assert await sql.value(EACH_STATUS) == {"delivered": 1, "sent": 28}
+        assert not await sql.rows("select from public.notification_queue where user_id = %s", gone)
+        await sql.rows("delete from public.notification_events where id = %s", event)
+        assert await sql.count("public.notification_deliveries") == 0
+
+
+TRIGGER = """
+create function public.note() returns trigger language plpgsql as $$
+begin insert into public.seen values (new.user_id); return new; end $$;
+create table public.seen (user_id uuid);
+create trigger note before insert on public.notification_queue for each row execute function public.note();
+grant insert on public.seen to postgres
+"""
+FOREIGN_KEY = """
+create table public.providers (name text primary key);
+alter table public.notification_queue add constraint known foreign key (provider) references public.providers (name)
+"""
+REVOKED = "revoke set on parameter session_replication_role from postgres"
+
+
+@pytest.mark.req("M9")
+@pytest.mark.parametrize(
+    ("change", "queued"), [(TRIGGER, 30), (FOREIGN_KEY, 0)], ids=["a trigger", "a foreign key"]
+)
+async def test_what_an_app_adds_to_the_queue_holds_for_shipments(
+    notify_database: DatabaseAccess, change: str, queued: int
+) -> None:
+    async with connected(notify_database) as sql:
+        await ship_to_a_crowd(sql, 30)
+        await sql.rows(change)
+        assert not await sql.value(CHECKED_BY_ENGINE)
+        assert len(await sql.value(WRITE_SHIPMENT)) == 30 - queued
+        assert await sql.value("select count(*) from public.notification_queue") == queued
+        if change is TRIGGER:
+            assert await sql.count("public.seen") == queued
+
+
+async def test_a_shipment_needs_no_right_of_a_superuser(notify_database: DatabaseAccess) -> None:
+    """A managed database does not let the project turn foreign keys off."""
+    async with connected(notify_database, "supabase_admin") as sql:
+        await ship_to_a_crowd(sql, 30)
+        await sql.rows("begin")
+        await sql.rows(REVOKED)
+        await sql.rows("set local role postgres")
+        assert not await sql.value(CHECKED_BY_ENGINE)
+        assert await sql.value(WRITE_SHIPMENT) == []
+        assert await sql.value(EACH_STATUS) == {"sent": 30}
+        await sql.rows("rollback")  # the grant is the whole cluster's

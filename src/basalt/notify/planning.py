@@ -12,7 +12,6 @@ alone.
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -40,13 +39,12 @@ class Address(Struct, frozen=True, gc=False):
 Addresses = Mapping[NotifyChannel, Sequence[Address]]
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True, gc=False):
     """`told` counts the events of which the person is told in an hour, by its beginning."""
 
     preferences: Preferences = NO_PREFERENCES
-    addresses: Addresses = field(default_factory=dict)
-    told: Mapping[datetime, int] = field(default_factory=dict)
+    addresses: Addresses = {}
+    told: Mapping[datetime, int] = {}
 
 
 class PlannedRow(Struct, frozen=True, gc=False):

@@ -30,11 +30,11 @@ LEAST = 25  # messages of a page by one provider
 INSERT_SHIPMENT: Final = """
 insert into basalt.notification_shipments (
     event_id, provider, worker_id, locked_until, ids, user_ids, channel_ids, addresses, text_numbers, texts, priority,
-    expires_at, dedup_key)
+    expires_at)
 select %(event_id)s, %(provider)s, %(worker_id)s, clock_timestamp() + make_interval(secs => %(lease_s)s),
     array(select nextval(pg_get_serial_sequence('public.notification_queue', 'id')) from generate_series(1, %(count)s)),
     %(user_ids)s::uuid[], %(channel_ids)s::uuid[], %(addresses)s::text[], %(text_numbers)s::integer[], %(texts)s,
-    %(priority)s, %(expires_at)s, %(dedup_key)s
+    %(priority)s, %(expires_at)s
 returning id, ids, extract(epoch from expires_at - clock_timestamp())::float as ttl_s
 """
 SETTLE_SHIPMENT = "select basalt.settle_shipment($1::bigint, $2::uuid, $3::jsonb)"
@@ -80,7 +80,6 @@ async def insert_shipment(
         "texts": Jsonb([_render_text(key, payloads) for key in texts], dumps=orjson.dumps),
         "priority": event.priority,
         "expires_at": event.expires_at,
-        "dedup_key": event.row_key,
     }
     made = await (await connection.execute(INSERT_SHIPMENT, params)).fetchone()
     assert made is not None

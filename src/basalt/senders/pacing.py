@@ -20,6 +20,9 @@ class Go:
     after_s: float = 0.0
 
 
+AT_ONCE: Final = Go()  # for every message of most providers; to make one costs more than to give it
+
+
 @dataclass(frozen=True, slots=True)
 class Later:
     """Do not ask: the provider is not ready. `reason` becomes the outcome's error code."""
@@ -153,7 +156,7 @@ class Pace:
         wait_s = self._bucket.take(now, longest_wait_s=self._longest_wait_s)
         if wait_s is None:
             return Later(self._bucket.promise(now), "rate_limited")
-        return Go(wait_s)
+        return Go(wait_s) if wait_s else AT_ONCE
 
     def begin(self, now: float) -> Later | None:
         """Just before the request leaves: while it waited for its turn the provider may have asked for patience."""

@@ -90,7 +90,7 @@ comment on function basalt.apply_delivery_reports(text, jsonb) is
     'Applies reports [{"id", "message_id", "status", "at", "error_code", "is_permanent", "response"}] of a provider; those about '
     'unknown messages wait a day for them.';
 
-create or replace function basalt.take_early_reports() returns trigger
+create or replace function basalt.apply_early_reports(delivery_ids bigint[]) returns void
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -99,17 +99,30 @@ declare
     early record;
 begin
     if not exists (select from basalt.early_delivery_reports) then
-        return null;
+        return;
     end if;
     for early in
         with taken as (
-            delete from basalt.early_delivery_reports as r using added as a
-            where r.provider = a.provider and r.message_id = a.provider_message_id
-            returning a.id, r.report)
+            delete from basalt.early_delivery_reports as r using public.notification_deliveries as d
+            where d.id = any (delivery_ids) and r.provider = d.provider and r.message_id = d.provider_message_id
+            returning d.id, r.report)
         select t.id, t.report from taken as t order by t.id, t.report ->> 'at'
     loop
         perform basalt.apply_delivery_report(early.id, early.report);
     end loop;
+end
+$$;
+
+comment on function basalt.apply_early_reports(bigint[]) is
+    'Applies reports that came before these deliveries, which are about them.';
+
+create or replace function basalt.take_early_reports() returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform basalt.apply_early_reports(array(select a.id from added as a));
     return null;
 end
 $$;
@@ -122,7 +135,7 @@ declare
 begin
     foreach routine in array array[
         'basalt.apply_delivery_report(bigint, jsonb)', 'basalt.apply_delivery_reports(text, jsonb)',
-        'basalt.take_early_reports()', 'basalt.delivery_rank(text)']
+        'basalt.apply_early_reports(bigint[])', 'basalt.take_early_reports()', 'basalt.delivery_rank(text)']
     loop
         perform pg_temp.give_to_owner(routine);
         execute format('revoke execute on function %s from public', routine);
