@@ -44,12 +44,13 @@ def environ() -> dict[str, str]:
     return project_environ()
 
 
-def basalt(*words: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def basalt(*words: str, environ: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", "from basalt.cli import main; main()", *words],
         capture_output=True,
         text=True,
         env=environ,
+        cwd=cwd,
         timeout=60,
         check=False,
     )
@@ -273,5 +274,9 @@ def test_migrations_from_the_command_line(project: Path, environ: dict[str, str]
     assert basalt(*count, environ=environ).stdout.strip() == "1|0"
     insert = ["db", "psql", str(project), "--", "-c", "insert into public.notes (body) values ('gone')"]
     assert basalt(*insert, environ=environ).returncode == 0
+    here = basalt(
+        "db", "psql", "--", "-Atc", "select count(*) from public.notes", environ=environ, cwd=project
+    )
+    assert here.stdout == "2\n"
     assert basalt("db", "reset", str(project), "--yes", environ=environ).returncode == 0
     assert basalt(*count, environ=environ).stdout.strip() == "1|0"

@@ -5,11 +5,12 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from typer.core import TyperCommand
 
 from basalt.cli.database import open_database
 from basalt.cli.dump import dump, restore
@@ -18,6 +19,16 @@ from basalt.config import Settings
 from basalt.errors import BasaltError
 from basalt.postgres import DatabaseAccess, MigrationStatus, plan_rollbacks, rollback_path
 from basalt.project import check_migrations, list_migrations, migrate, new_migration, reset, undo
+
+
+class PassingOn(TyperCommand):
+    """A command whose own arguments end at `--`; what follows is another program's, its first word too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = args[: args.index("--")] if "--" in args else args
+        ctx.args = [*super().parse_args(ctx, list(own)), *args[len(own) + 1 :]]
+        return list(ctx.args)
+
 
 db = typer.Typer(help="Migrations and the project's database.", no_args_is_help=True)
 db.command()(dump)
@@ -152,7 +163,7 @@ def reset_(
     typer.echo("Reset.")
 
 
-@db.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@db.command(cls=PassingOn, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context, directory: Directory = Path()) -> None:
     """Open psql on the running project's database, as postgres; what follows `--` goes to psql."""
     settings = load_project(directory)
