@@ -254,9 +254,18 @@ async def test_held_messages_are_sent_when_their_time_has_come(notify_database: 
         await preferences(sql, ann, quiet_hours_start="00:00", quiet_hours_end="23:59:59")
         await issue(sql, "offer", ann)
         await sql.becomes({"held": 1}, EACH_STATUS)
+        # Its time has come, and still it is quiet: an hour was set, or clocks were.
+        await sql.rows("update public.notification_queue set scheduled_for = now()")
+        await sql.becomes(
+            True, "select scheduled_for > now() and status = 'held' from public.notification_queue"
+        )
         assert courier.taken == []
+        await sql.rows(
+            "update public.notification_preferences set quiet_hours_start = null, quiet_hours_end = null"
+        )
         await sql.rows("update public.notification_queue set scheduled_for = now()")
         await sql.becomes({"sent": 1}, EACH_STATUS)
+        assert await sql.value("select attempts from public.notification_queue") == 1
 
 
 @pytest.mark.req("H23", "M5")
