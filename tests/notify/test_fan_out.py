@@ -131,7 +131,7 @@ async def test_each_is_told_in_their_language_and_by_their_name(notify_database:
         await a_template(sql, "offer", "in_app", "Hello {{ recipient.name }}")
         await a_template(sql, "offer", "in_app", "Hallo {{ recipient.name or 'du' }}", locale="de")
         await a_person(sql, name="Ann")
-        await a_person(sql, locale="de-AT")
+        await a_person(sql, locale="de_AT")  # as Facebook and others write it
         await a_person(sql, name="Cid", locale="fr")
         await expand(notify_database, await issue(sql, "offer", audience={"everyone": True}))
         bodies = await sql.rows("select body from public.notifications order by body")

@@ -239,6 +239,7 @@ def test_a_device_is_whose_app_registered_it_last(connection: Connection, ann: U
         ("email", "a@b.cd", "fcm"),
         ("pigeon", "x", None),
         ("push", "", "fcm"),
+        ("push", " ", "fcm"),
     ):
         with acting(connection, "authenticated", ann):
             with pytest.raises(psycopg.Error) as refused, connection.transaction():
