@@ -374,11 +374,15 @@ async def test_an_operator_sees_resends_and_cancels(notify_database: DatabaseAcc
         message = show_message(notify_database, number)
         assert message["deliveries"][0]["response_payload"] == {"reason": "no"}
         await sql.rows("update public.notification_queue set address = 'token-1'")
+        await sql.rows("update public.notification_channels set address = 'token-1'")
         assert resend_event(notify_database, event) == 1
         await sql.becomes({"failed": 1, "sent": 1}, EACH_STATUS)
         assert resend_message(notify_database, number) == number + 2
         await sql.becomes({"failed": 1, "sent": 2}, EACH_STATUS)
         assert len(courier.keys) == 2
+        await sql.rows("update public.notification_channels set user_id = %s", await a_person(sql))
+        resend_message(notify_database, number)  # the device is another person's by now
+        await sql.becomes({"failed": 2, "sent": 2}, EACH_STATUS)
         later = str(
             await sql.value(
                 "select public.issue_notification('offer', %s, scheduled_for => now() + interval '1 hour')",
@@ -387,7 +391,7 @@ async def test_an_operator_sees_resends_and_cancels(notify_database: DatabaseAcc
         )
         assert cancel_event(notify_database, later) == 0
         (stats,) = load_stats(notify_database, 24)
-        assert (stats["provider"], stats["sent"], stats["failed"]) == ("fcm", 2, 1)
+        assert (stats["provider"], stats["sent"], stats["failed"]) == ("fcm", 2, 2)
 
 
 async def test_an_operator_is_told_what_there_is_not(
