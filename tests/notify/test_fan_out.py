@@ -11,6 +11,7 @@ from basalt.notify import (
     NotifyError,
     NotifyJobs,
     cancel_event,
+    expansion,
     list_events,
     load_stats,
     resend_event,
@@ -356,6 +357,33 @@ async def test_an_expansion_that_never_succeeds_fails_its_event(notify_database:
         assert (
             await sql.value("select error ->> 'code' from public.notification_events") == "expansion_failed"
         )
+
+
+@pytest.mark.req("H20", "M8")
+async def test_routines_that_take_their_time_hold_up_nobody_else(
+    notify_database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expansion, "TURN_LIMIT_S", 0.1)
+    monkeypatch.setattr(expansion, "NEXT_TURN_S", 0.1)
+    async with an_engine(notify_database) as (sql, _), connected(notify_database) as slow:
+        for event_type in ("slow", "quick"):
+            await a_template(sql, event_type, "in_app", "Hello")
+        await sql.rows(
+            "create function public.waiting(arguments jsonb) returns setof uuid language plpgsql as $$ begin"
+            " perform pg_advisory_lock_shared(77); perform pg_advisory_unlock_shared(77);"
+            " return query select (arguments ->> 'id')::uuid; end $$"
+        )
+        await slow.rows("select pg_advisory_lock(77)")
+        ann = await a_person(sql)
+        for _ in range(8):
+            audience = {"routine": "public.waiting", "arguments": {"id": ann}}
+            await issue(sql, "slow", audience=audience)
+        shown = "select count(*)::int from public.notifications where type = %s"
+        await issue(sql, "quick", ann)
+        await sql.becomes(1, shown, "quick")
+        assert await sql.value(shown, "slow") == 0
+        await slow.rows("select pg_advisory_unlock(77)")
+        await sql.becomes(8, shown, "slow")
 
 
 @pytest.mark.req("H27")

@@ -96,7 +96,10 @@ begin
         return new_id;
     end if;
     perform basalt.enqueue(
-        'basalt.notify.expand', jsonb_build_object('event_id', new_id), queue => 'notify',
+        'basalt.notify.expand',
+        jsonb_strip_nulls(jsonb_build_object(
+            'event_id', new_id, 'asks_routine', case when issue_notification.audience ? 'routine' then true end)),
+        queue => 'notify',
         priority => coalesce(issue_notification.priority, 5), run_at => case when due > now() then due end,
         key => new_id::text);
     return new_id;
