@@ -359,6 +359,38 @@ async def test_an_expansion_that_never_succeeds_fails_its_event(notify_database:
         )
 
 
+@pytest.mark.req("H21", "M8")
+async def test_a_costly_template_holds_up_nobody_else(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database) as (sql, _):
+        costly = "{% for a in range(9000) %}{% if a % 7 == 3 and a % 5 == 1 %}.{% endif %}{% endfor %}"
+        await a_template(sql, "slow", "in_app", "{{ recipient.name }}" + costly)
+        await a_template(sql, "quick", "in_app", "Hello")
+        people = [await a_person(sql, name=str(number)) for number in range(20)]
+        shown = "select count(*)::int from public.notifications where type = %s"
+        await issue(sql, "slow", audience={"everyone": True})
+        await sql.becomes("expanding", "select status from public.notification_events")
+        await issue(sql, "quick", people[0])
+        await sql.becomes(1, shown, "quick")
+        assert await sql.value(shown, "slow") == 0
+        await sql.becomes(20, shown, "slow")
+
+
+@pytest.mark.req("M4", "M8")
+async def test_a_page_that_takes_too_long_is_cut(
+    notify_database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expansion, "PAGE_LIMIT_S", 0.0)
+    async with connected(notify_database) as sql:
+        await a_template(sql, "offer", "in_app", "Hello {{ recipient.name }}")
+        people = [await a_person(sql, name=str(number)) for number in range(3)]
+        assert await expand(notify_database, await issue(sql, "offer", audience={"everyone": True})) == {
+            "recipients": 3
+        }
+        told = await sql.rows("select user_id::text from public.notifications order by 1")
+        assert told == [(person,) for person in sorted(people)]
+        assert await sql.rows(STATE) == [("expanded", 3, 3)]
+
+
 @pytest.mark.req("H20", "M8")
 async def test_routines_that_take_their_time_hold_up_nobody_else(
     notify_database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch

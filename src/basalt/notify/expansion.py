@@ -24,6 +24,7 @@ from basalt import observe
 from basalt.config import NotifySettings
 from basalt.jobs import DiscardJob, Job
 from basalt.notify.audience import Person, load_page, load_told, stage_recipients
+from basalt.notify.breathing import Breath
 from basalt.notify.errors import TemplateError
 from basalt.notify.event import Connection, Event, EventError, Problems, fail_event, lock_event
 from basalt.notify.measures import EXPANDED
@@ -42,7 +43,7 @@ ROOM_LIMIT_S = 1.0  # then the queue has it, and other workers with it
 ASKED_AT_ONCE = 2  # half of the jobs' connections
 TURN_LIMIT_S = 2.0  # then the job makes room for others
 NEXT_TURN_S = 5.0
-BREATHE_AFTER_S = 0.01  # then the event loop has its turn
+PAGE_LIMIT_S = 10.0  # of writing texts; the next page writes the rest
 MOST_PAGE_CHARS = 16_000_000  # of what is said to each person; the next page says the rest
 
 BEGIN: Final = """
@@ -259,14 +260,15 @@ class Expander:
         writer: Writer,
         problems: Problems,
     ) -> tuple[list[NewRow], Sequence[Person]]:
-        """The rows, and the people that they are for: fewer than these where they would say too much at once."""
+        """The rows, and the people that they are for: fewer than these where they would say too much at once,
+        or it would take too long."""
         known = read_preferences(people, problems)
         limited = [user_id for user_id, preferences in known.items() if preferences.hourly_limit]
         told = await load_told(connection, event.id, limited)
         undemanding = Undemanding(event, writer, self._choose)
         rows: list[NewRow] = []
-        loop = asyncio.get_running_loop()
-        began_at = loop.time()
+        breath = Breath()
+        end_at = asyncio.get_running_loop().time() + PAGE_LIMIT_S
         for number, person in enumerate(people):
             preferences = known.get(person.user_id)
             if preferences is NO_PREFERENCES:
@@ -274,11 +276,9 @@ class Expander:
             elif preferences is not None:
                 recipient = build_recipient(person, preferences, told, self._choose, problems)
                 rows += write_rows(event, person, recipient, writer, problems)
-            if writer.char_count > MOST_PAGE_CHARS:
+            await breath.take()
+            if writer.char_count > MOST_PAGE_CHARS or asyncio.get_running_loop().time() > end_at:
                 return rows, people[: number + 1]
-            if loop.time() - began_at > BREATHE_AFTER_S:
-                await asyncio.sleep(0)
-                began_at = loop.time()
         return rows, people
 
     async def _go_on_later(self, event_id: str, page: Page) -> None:
