@@ -181,6 +181,7 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not(client: httpx2.
     streamed = await client.post("/rest/v1/x", content=chunks())
     for answer in (announced, streamed):
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
+        assert "basalt.max_body_bytes" in answer.json()["error"]["hint"]
 
 
 async def test_paths_that_are_not_utf8_or_hold_nul_are_400(client: httpx2.AsyncClient) -> None:

@@ -67,5 +67,6 @@ def test_events_are_looked_at_sent_again_and_cancelled(notified: Server, sql: Co
     assert "cancelled" in run(notified, "show", later).stdout
     stats = json.loads(run(notified, "stats", "--json").stdout)
     assert [one["sent"] >= 1 for one in stats if one["channel"] == "in_app"] == [True]
+    assert run(notified, "events", "--status", "bogus").exit_code == 2
     unknown = run(notified, "show", str(uuid4()))
     assert isinstance(unknown.exception, NotifyError)

@@ -1,9 +1,12 @@
 """From an event to a provider: what a person gets, by which way, and what is written down about it."""
 
+from datetime import UTC, datetime
+from typing import Any, LiteralString
+
 import pytest
 
 from basalt.postgres import DatabaseAccess
-from tests.jobs.engines import connected
+from tests.jobs.engines import Sql, connected
 from tests.notify.engine import (
     EACH_STATUS,
     Courierhouse,
@@ -299,3 +302,108 @@ async def test_one_request_id_goes_from_the_caller_to_the_provider(notify_databa
         await issue(sql, "offer", ann, channels=["push"])
         await sql.becomes({"failed": 1, "sent": 1}, EACH_STATUS)
         assert [one["request_id"] for one in courier.taken] == ["from-the-client"]  # after a fall-back, too
+
+
+HOLD_NO_MORE = "update public.notification_queue set scheduled_for = now() where status = 'held'"
+
+
+async def a_held_message(sql: Sql, user_id: str, event_type: str = "offer", **arguments: Any) -> str:
+    """Beside one that has left and with which the person's limit of one an hour is used up."""
+    await preferences(sql, user_id, rate_limit_per_hour=1)
+    await issue(sql, "first", user_id)
+    await sql.becomes(1, "select count(*)::int from public.notification_queue where status = 'sent'")
+    event = await issue(sql, event_type, user_id, **arguments)
+    await sql.becomes(True, "select count(*) > 0 from public.notification_queue where status = 'held'")
+    return event
+
+
+@pytest.mark.req("H22", "H24")
+async def test_what_waited_does_not_reach_the_next_owner_of_a_device(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database) as (sql, courier):
+        for event_type, channel in (("first", "email"), ("offer", "push"), ("offer", "email")):
+            await a_template(sql, event_type, channel, f"{event_type} by {channel}", subject="New")
+        ann, bob = await a_person(sql, email="ann@example.com"), await a_person(sql)
+        device = await a_device(sql, ann, "phone")
+        await a_held_message(sql, ann, channels=["push"])
+        await sql.rows("delete from public.notification_channels where id = %s", device)
+        await a_device(sql, bob, "phone")
+        await sql.rows(HOLD_NO_MORE)
+        await sql.becomes(
+            "email held, email sent, push failed address_gone",
+            "select string_agg(concat_ws(' ', channel, status, error_code), ', ' order by channel, status)"
+            " from public.notification_queue",
+        )
+        assert courier.addresses == ["ann@example.com"]
+
+
+@pytest.mark.req("H22")
+async def test_what_waited_goes_to_the_address_that_somebody_has_by_then(
+    notify_database: DatabaseAccess,
+) -> None:
+    async with an_engine(notify_database) as (sql, courier):
+        await a_template(sql, "first", "email", "Hello", subject="Hello")
+        await a_template(sql, "offer", "push", "Hello {{ recipient.name }}")
+        ann = await a_person(sql, email="ann@example.com", name="Ann")
+        device = await a_device(sql, ann, "old")
+        await a_held_message(sql, ann)
+        await sql.rows("delete from public.notification_channels where id = %s", device)
+        await a_device(sql, ann, "new")
+        await sql.rows("update public.notification_preferences set rate_limit_per_hour = null")
+        await sql.rows(HOLD_NO_MORE)
+        await sql.becomes({"sent": 2, "failed": 1}, EACH_STATUS)
+        assert courier.addresses == ["ann@example.com", "new"]
+        assert courier.taken[-1]["body"] == "Hello Ann"
+
+
+@pytest.mark.req("H22")
+@pytest.mark.parametrize(
+    ("change", "error_code"),
+    [
+        (
+            """update public.notification_preferences set channel_settings = '{"push": {"enabled": false}}'""",
+            "not_wanted",
+        ),
+        (
+            "update public.notification_preferences"
+            """ set channel_settings = '{"events": {"offer": {"enabled": false}}}'""",
+            "not_wanted",
+        ),
+        ("update public.notification_preferences set rate_limit_per_hour = 0", "not_wanted"),
+        ("update auth.users set deleted_at = now()", "user_unknown"),
+    ],
+)
+async def test_what_waited_and_is_not_wanted_any_more_is_not_sent(
+    notify_database: DatabaseAccess, change: LiteralString, error_code: str
+) -> None:
+    async with an_engine(notify_database) as (sql, courier):
+        await a_template(sql, "first", "email", "Hello", subject="Hello")
+        await a_template(sql, "offer", "push", "Hello")
+        ann = await a_person(sql, email="ann@example.com")
+        await a_device(sql, ann, "phone")
+        await a_held_message(sql, ann)
+        await sql.rows(change)
+        await sql.rows(HOLD_NO_MORE)
+        await sql.becomes({"sent": 1, "cancelled": 1}, EACH_STATUS)
+        ends = "select error_code, attempts from public.notification_queue where status = 'cancelled'"
+        assert await sql.rows(ends) == [(error_code, 0)]
+        assert courier.addresses == ["ann@example.com"]
+
+
+@pytest.mark.req("H22")
+async def test_a_message_that_stood_in_line_until_the_night_waits_for_the_morning(
+    notify_database: DatabaseAccess,
+) -> None:
+    async with an_engine(notify_database) as (sql, courier):
+        await a_template(sql, "offer", "push", "Hello")
+        ann = await a_person(sql)
+        await a_device(sql, ann, "late-1")
+        await issue(sql, "offer", ann, scheduled_for=datetime.now(UTC))
+        await sql.becomes({"sent": 1}, EACH_STATUS)
+        # As one that a provider had no time for, and was left for an hour.
+        await preferences(sql, ann, quiet_hours_start="00:00", quiet_hours_end="23:59:59")
+        await sql.rows(
+            "update public.notification_queue set status = 'pending', finished_at = null, scheduled_for = now(),"
+            " created_at = now() - interval '1 hour'"
+        )
+        await sql.becomes({"held": 1}, EACH_STATUS)
+        assert courier.tries["late-1"] == 2

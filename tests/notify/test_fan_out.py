@@ -11,6 +11,7 @@ from basalt.notify import (
     NotifyError,
     NotifyJobs,
     cancel_event,
+    expansion,
     list_events,
     load_stats,
     resend_event,
@@ -131,7 +132,7 @@ async def test_each_is_told_in_their_language_and_by_their_name(notify_database:
         await a_template(sql, "offer", "in_app", "Hello {{ recipient.name }}")
         await a_template(sql, "offer", "in_app", "Hallo {{ recipient.name or 'du' }}", locale="de")
         await a_person(sql, name="Ann")
-        await a_person(sql, locale="de-AT")
+        await a_person(sql, locale="de_AT")  # as Facebook and others write it
         await a_person(sql, name="Cid", locale="fr")
         await expand(notify_database, await issue(sql, "offer", audience={"everyone": True}))
         bodies = await sql.rows("select body from public.notifications order by body")
@@ -254,9 +255,18 @@ async def test_held_messages_are_sent_when_their_time_has_come(notify_database: 
         await preferences(sql, ann, quiet_hours_start="00:00", quiet_hours_end="23:59:59")
         await issue(sql, "offer", ann)
         await sql.becomes({"held": 1}, EACH_STATUS)
+        # Its time has come, and still it is quiet: an hour was set, or clocks were.
+        await sql.rows("update public.notification_queue set scheduled_for = now()")
+        await sql.becomes(
+            True, "select scheduled_for > now() and status = 'held' from public.notification_queue"
+        )
         assert courier.taken == []
+        await sql.rows(
+            "update public.notification_preferences set quiet_hours_start = null, quiet_hours_end = null"
+        )
         await sql.rows("update public.notification_queue set scheduled_for = now()")
         await sql.becomes({"sent": 1}, EACH_STATUS)
+        assert await sql.value("select attempts from public.notification_queue") == 1
 
 
 @pytest.mark.req("H23", "M5")
@@ -349,6 +359,65 @@ async def test_an_expansion_that_never_succeeds_fails_its_event(notify_database:
         )
 
 
+@pytest.mark.req("H21", "M8")
+async def test_a_costly_template_holds_up_nobody_else(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database) as (sql, _):
+        costly = "{% for a in range(9000) %}{% if a % 7 == 3 and a % 5 == 1 %}.{% endif %}{% endfor %}"
+        await a_template(sql, "slow", "in_app", "{{ recipient.name }}" + costly)
+        await a_template(sql, "quick", "in_app", "Hello")
+        people = [await a_person(sql, name=str(number)) for number in range(20)]
+        shown = "select count(*)::int from public.notifications where type = %s"
+        await issue(sql, "slow", audience={"everyone": True})
+        await sql.becomes("expanding", "select status from public.notification_events")
+        await issue(sql, "quick", people[0])
+        await sql.becomes(1, shown, "quick")
+        assert await sql.value(shown, "slow") == 0
+        await sql.becomes(20, shown, "slow")
+
+
+@pytest.mark.req("M4", "M8")
+async def test_a_page_that_takes_too_long_is_cut(
+    notify_database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expansion, "PAGE_LIMIT_S", 0.0)
+    async with connected(notify_database) as sql:
+        await a_template(sql, "offer", "in_app", "Hello {{ recipient.name }}")
+        people = [await a_person(sql, name=str(number)) for number in range(3)]
+        assert await expand(notify_database, await issue(sql, "offer", audience={"everyone": True})) == {
+            "recipients": 3
+        }
+        told = await sql.rows("select user_id::text from public.notifications order by 1")
+        assert told == [(person,) for person in sorted(people)]
+        assert await sql.rows(STATE) == [("expanded", 3, 3)]
+
+
+@pytest.mark.req("H20", "M8")
+async def test_routines_that_take_their_time_hold_up_nobody_else(
+    notify_database: DatabaseAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expansion, "TURN_LIMIT_S", 0.1)
+    monkeypatch.setattr(expansion, "NEXT_TURN_S", 0.1)
+    async with an_engine(notify_database) as (sql, _), connected(notify_database) as slow:
+        for event_type in ("slow", "quick"):
+            await a_template(sql, event_type, "in_app", "Hello")
+        await sql.rows(
+            "create function public.waiting(arguments jsonb) returns setof uuid language plpgsql as $$ begin"
+            " perform pg_advisory_lock_shared(77); perform pg_advisory_unlock_shared(77);"
+            " return query select (arguments ->> 'id')::uuid; end $$"
+        )
+        await slow.rows("select pg_advisory_lock(77)")
+        ann = await a_person(sql)
+        for _ in range(8):
+            audience = {"routine": "public.waiting", "arguments": {"id": ann}}
+            await issue(sql, "slow", audience=audience)
+        shown = "select count(*)::int from public.notifications where type = %s"
+        await issue(sql, "quick", ann)
+        await sql.becomes(1, shown, "quick")
+        assert await sql.value(shown, "slow") == 0
+        await slow.rows("select pg_advisory_unlock(77)")
+        await sql.becomes(8, shown, "slow")
+
+
 @pytest.mark.req("H27")
 async def test_an_operator_sees_resends_and_cancels(notify_database: DatabaseAccess) -> None:
     async with an_engine(notify_database) as (sql, courier):
@@ -365,11 +434,15 @@ async def test_an_operator_sees_resends_and_cancels(notify_database: DatabaseAcc
         message = show_message(notify_database, number)
         assert message["deliveries"][0]["response_payload"] == {"reason": "no"}
         await sql.rows("update public.notification_queue set address = 'token-1'")
+        await sql.rows("update public.notification_channels set address = 'token-1'")
         assert resend_event(notify_database, event) == 1
         await sql.becomes({"failed": 1, "sent": 1}, EACH_STATUS)
         assert resend_message(notify_database, number) == number + 2
         await sql.becomes({"failed": 1, "sent": 2}, EACH_STATUS)
         assert len(courier.keys) == 2
+        await sql.rows("update public.notification_channels set user_id = %s", await a_person(sql))
+        resend_message(notify_database, number)  # the device is another person's by now
+        await sql.becomes({"failed": 2, "sent": 2}, EACH_STATUS)
         later = str(
             await sql.value(
                 "select public.issue_notification('offer', %s, scheduled_for => now() + interval '1 hour')",
@@ -378,7 +451,7 @@ async def test_an_operator_sees_resends_and_cancels(notify_database: DatabaseAcc
         )
         assert cancel_event(notify_database, later) == 0
         (stats,) = load_stats(notify_database, 24)
-        assert (stats["provider"], stats["sent"], stats["failed"]) == ("fcm", 2, 1)
+        assert (stats["provider"], stats["sent"], stats["failed"]) == ("fcm", 2, 2)
 
 
 async def test_an_operator_is_told_what_there_is_not(

@@ -68,5 +68,5 @@ async def test_what_was_sent_again_is_not_sent_a_third_time(notify_database: Dat
         event = await issue(sql, "offer", ann)
         await sql.rows(ADD_ROW, event, ann, "failed")
         assert [resend_event(notify_database, event) for _ in range(2)] == [1, 0]
-        await sql.rows("update public.notification_queue set status = 'failed' where status = 'pending'")
+        await sql.rows("update public.notification_queue set status = 'failed' where status = 'held'")
         assert resend_event(notify_database, event) == 1

@@ -88,7 +88,8 @@ WRONG_EVENTS: dict[str, tuple[dict[str, object], int, str, str]] = {
         "1 is not of type 'string'",
     ),
     "unknown type": ({"event_type": "nope"}, 404, "event_type_not_found", "nope"),
-    "channel without template": ({"channels": ["sms"]}, 404, "event_type_not_found", "greeting"),
+    "channel without template": ({"channels": ["sms"]}, 404, "event_type_not_found", "template for sms"),
+    "no channel": ({"channels": []}, 400, "event_invalid", "channels is empty"),
     "unknown channel": (
         {"channels": ["pigeon"]},
         400,
@@ -125,6 +126,7 @@ def test_a_wrong_event_is_refused_with_what_is_wrong(notified: Server, sql: Conn
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (status, code), (case, error)
         assert message in error["message"], (case, error)
+        assert "max_body_bytes" not in error.get("hint", ""), case  # a larger one would not help here
     for raw in (b"", b"{", b"[" * 100_000, b"\xff", b"[]"):
         with notified.client(notified.secret_key) as client:
             answer = client.post("/notify/v1/events", content=raw)
@@ -257,6 +259,12 @@ WRONG_TEMPLATES: dict[str, tuple[dict[str, object], int, str, str]] = {
         400,
         "template_too_slow",
         "saved.no/email/en v1",
+    ),
+    "unescapes": (
+        {"html": "a\n{% autoescape false %}a{% endautoescape %}"},
+        400,
+        "template_invalid",
+        "line 2: `scope` is not",
     ),
     "leaks": ({"body": "{{ ''.__class__ }}", "context": {}}, 400, "template_failed", "__class__"),
     "variable": ({"body": "{{ nobody }}", "context": {}}, 400, "template_variable_missing", "'nobody'"),

@@ -183,13 +183,18 @@ REFUSED_EVENTS: dict[str, tuple[dict[str, object], str, str]] = {
     "not everyone": ({"subject_id": None, "audience": {"everyone": False}}, "PT400", "everyone is true"),
     "nobody": ({"subject_id": None, "audience": {"user_ids": []}}, "PT400", "no.* list of users|not a list"),
     "no uuid": ({"subject_id": None, "audience": {"user_ids": ["x"]}}, "PT400", "x is no UUID"),
+    "null": ({"subject_id": None, "audience": {"user_ids": [None]}}, "PT400", "null is no UUID"),
     "stranger": ({"subject_id": None, "audience": {"user_ids": [WHO]}}, "PT404", f"no user {WHO}"),
     "no routine": ({"subject_id": None, "audience": {"routine": "public.x"}}, "PT404", "there is no routine"),
     "trick": ({"subject_id": None, "audience": {"routine": "x(); drop"}}, "PT404", "there is no routine"),
     "priority": ({"priority": 10}, "PT400", "priority is from 0"),
     "over before it begins": ({"expires_at": "2020-01-01T00:00:00Z"}, "PT400", "expires_at is not after"),
     "far ahead": ({"scheduled_for": "2099-01-01T00:00:00Z"}, "PT400", "more than a year"),
-    "large": ({"context": {"name": "x" * 70_000}}, "PT413", "context has 70012 bytes, more than 65536"),
+    "large": (
+        {"context": {"name": "x" * 70_000}},
+        "PT413",
+        "70012 bytes, more than 65536\\s.*notify.max_context\\s",
+    ),
     "never": ({"scheduled_for": "infinity"}, "PT400", "more than a year"),
     "for ever": ({"expires_at": "infinity"}, "PT400", "expires_at is more than ten years ahead"),
     "routine of another case": (
@@ -240,6 +245,8 @@ def test_a_saved_template_is_a_new_version(connection: Connection) -> None:
         ("gig.new", "email", "", "S", "en"),
         ("gig.new", "email", "x", "", "en"),
         ("gig.new", "email", "x", "S", "english"),
+        ("gig.new", "email", "x" * 65_537, "S", "en"),
+        ("gig.new", "email", "x", "S" * 4_097, "en"),
     ):
         with refused(connection, "PT400", "(event_type|channel|body|subject|locale)"):
             connection.execute(
@@ -314,11 +321,13 @@ REFUSED_PREFERENCES: dict[str, tuple[str, str]] = {
         "events.a contradicts itself",
     ),
     "event's channel": ('channel_settings = \'{"events": {"a": {"channels": ["x"]}}}\'', "no channel .x."),
-    "time zone": ("timezone = 'Mars/Olympus'", "there is no time zone Mars/Olympus"),
+    "event's name": ('channel_settings = \'{"events": {"Gig New": {}}}\'', "Gig New is no name of an event"),
+    "time zone": ("timezone = 'Mars/Olympus'", "no time zone Mars/Olympus\\s+HINT:  Take a name"),
     "offset": ("timezone = 'XYZ5'", "there is no time zone XYZ5"),
     "spelling": ("timezone = 'europe/berlin'", "It is written Europe/Berlin"),
     "half of the hours": ("quiet_hours_start = '22:00'", "belong together"),
     "no hours": ("quiet_hours_start = '22:00', quiet_hours_end = '22:00'", "are the same"),
+    "all hours": ("quiet_hours_start = '00:00', quiet_hours_end = '24:00'", "are the same"),
     "negative limit": ("rate_limit_per_hour = -1", "is negative"),
     "locale": ("locale = 'english'", "is no language tag"),
     "digest": ("digest_frequency = 'sometimes'", "sometimes is none of"),

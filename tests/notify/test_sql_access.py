@@ -193,6 +193,8 @@ def test_unread_notifications_are_counted_by_channel_and_marked_in_one_call(
     counts = "select channel, unread from public.unread_notification_counts()"
     with acting(connection, "authenticated", ann):
         assert connection.execute(counts).fetchall() == [("in_app", 2), ("push", 1)]
+        listed = connection.execute("select title from public.notifications order by title").fetchall()
+        assert listed == [("a",), ("b",), ("c",)]  # as they are counted: what has expired is not there
         marked = connection.execute(
             "select public.mark_notifications_read(up_to => now() - interval '1 hour')"
         ).fetchone()
@@ -200,7 +202,7 @@ def test_unread_notifications_are_counted_by_channel_and_marked_in_one_call(
         ids = [row[0] for row in connection.execute("select id from public.notifications where title = 'c'")]
         assert connection.execute("select public.mark_notifications_read(%s)", [ids]).fetchone() == (1,)
         assert connection.execute(counts).fetchall() == [("in_app", 1)]
-        assert connection.execute("select public.archive_notifications()").fetchone() == (4,)
+        assert connection.execute("select public.archive_notifications()").fetchone() == (3,)
         assert connection.execute(counts).fetchall() == []
         connection.execute("update public.notifications set read_at = '2000-01-01' where title = 'b'")
         stamp = connection.execute(
@@ -239,6 +241,7 @@ def test_a_device_is_whose_app_registered_it_last(connection: Connection, ann: U
         ("email", "a@b.cd", "fcm"),
         ("pigeon", "x", None),
         ("push", "", "fcm"),
+        ("push", " ", "fcm"),
     ):
         with acting(connection, "authenticated", ann):
             with pytest.raises(psycopg.Error) as refused, connection.transaction():

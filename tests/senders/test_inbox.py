@@ -27,7 +27,7 @@ async def test_every_channel_is_kept_as_it_is(pool: Pool) -> None:
         Delivery(
             "d-1", "ada@example.com", subject="Streak", body="Go on", html="<b>Go on</b>", channel="email"
         ),
-        Delivery("d-2", "+4917012345678", body="Go on \0 ü", channel="sms"),
+        Delivery("d-2", "+4917012345678", subject="Unseen", body="Go on \0 ü", channel="sms"),
         Delivery(
             "d-3",
             "token:1",

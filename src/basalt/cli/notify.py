@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ else:
 
 notify = typer.Typer(help="Notifications: look, send again, cancel.", no_args_is_help=True)
 
+EventStatus = Literal["pending", "expanding", "expanded", "failed", "cancelled"]
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="An event's id, or a message's number.", show_default=False)
 ]
@@ -31,10 +32,7 @@ def events(
         str | None, typer.Option("--type", help="Of this type only.", show_default=False)
     ] = None,
     status: Annotated[
-        str | None,
-        typer.Option(
-            "--status", help="pending, expanding, expanded, failed or cancelled.", show_default=False
-        ),
+        EventStatus | None, typer.Option("--status", help="With this status only.", show_default=False)
     ] = None,
     most: Most = 20,
     as_json: AsJson = False,

@@ -11,6 +11,8 @@ from basalt.http.headers import Headers
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
+RAISE_LIMIT = ", or raise basalt.max_body_bytes in supabase/config.toml"
+
 
 class ClientDisconnectedError(Exception):
     """The client went away before its request was complete; there is nobody left to answer."""
@@ -133,9 +135,7 @@ class Request:
         if message["type"] == "http.disconnect":
             raise ClientDisconnectedError
         chunk: bytes = message.get("body", b"")
-        limit = self.body_limit_bytes if limit_bytes is None else limit_bytes
-        if received + len(chunk) > limit:
-            raise _too_large(limit)
+        self._check_length(received + len(chunk), limit_bytes)
         return chunk, not message.get("more_body", False)
 
     async def wait_disconnect(self) -> None:
@@ -160,19 +160,20 @@ class Request:
 
     def _check_announced_length(self, limit_bytes: int | None) -> None:
         announced = self.headers.get("content-length")
+        if announced is not None and announced.isdigit():
+            self._check_length(int(announced), limit_bytes)
+
+    def _check_length(self, length: int, limit_bytes: int | None) -> None:
         limit = self.body_limit_bytes if limit_bytes is None else limit_bytes
-        if announced is not None and announced.isdigit() and int(announced) > limit:
-            raise _too_large(limit)
+        if length > limit:
+            is_setting = limit == self.body_limit_bytes
+            raise BasaltError(
+                "payload_too_large",
+                413,
+                f"The request body is larger than the limit of {limit} bytes",
+                hint=f"Send less at once{RAISE_LIMIT if is_setting else ''}",
+            )
 
 
 async def _receive_nothing_more() -> MutableMapping[str, Any]:
     return await asyncio.Future()
-
-
-def _too_large(limit_bytes: int) -> BasaltError:
-    return BasaltError(
-        "payload_too_large",
-        413,
-        f"The request body is larger than the limit of {limit_bytes} bytes",
-        hint="Send less at once, or raise basalt.max_body_bytes in supabase/config.toml",
-    )

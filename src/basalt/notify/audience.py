@@ -57,7 +57,7 @@ select p.id::text as user_id,
         select coalesce(json_agg(json_build_array(a.channel, a.provider, a.address, a.channel_id)), '[]')::text
         from basalt.notification_addresses(u, %(channels)s) as a) end as addresses,
     coalesce(pr.locale, substring(
-        u.raw_user_meta_data ->> 'locale' from '^[a-z]{{2,3}}(?:-[A-Za-z0-9]{{2,8}}){{0,3}}$'))
+        replace(u.raw_user_meta_data ->> 'locale', '_', '-') from '^[a-z]{{2,3}}(?:-[A-Za-z0-9]{{2,8}}){{0,3}}$'))
         as locale,
     left(coalesce(u.raw_user_meta_data ->> 'name', u.raw_user_meta_data ->> 'full_name', ''), 200) as name,
     case when pr.user_id is not null then jsonb_build_object(

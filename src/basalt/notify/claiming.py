@@ -45,7 +45,9 @@ set attempts = q.attempts + 1, last_attempt_at = clock_timestamp(), locked_by = 
 where q.ctid = any (array(select d.place from due as d))
 returning q.id, q.event_id, q.user_id, q.channel, q.channel_id, q.provider, q.address, q.payload, q.attempts,
     q.priority, extract(epoch from q.expires_at - clock_timestamp()),
-    extract(epoch from clock_timestamp() - q.scheduled_for)
+    extract(epoch from clock_timestamp() - q.scheduled_for),
+    case when q.status = 'held' or q.created_at < clock_timestamp() - interval '1 minute' then (
+        select e.event_type from public.notification_events as e where e.id = q.event_id) end
 """
 
 # After a claim whose answer was lost: what is ours and not in hand.
@@ -56,13 +58,16 @@ where q.status in ('pending', 'held') and q.provider = any ($1::text[]) and q.sc
     and q.locked_by = $3::uuid and q.id <> all ($2::bigint[])
 returning q.id, q.event_id, q.user_id, q.channel, q.channel_id, q.provider, q.address, q.payload, q.attempts,
     q.priority, extract(epoch from q.expires_at - clock_timestamp()),
-    extract(epoch from clock_timestamp() - q.scheduled_for)
+    extract(epoch from clock_timestamp() - q.scheduled_for),
+    case when q.status = 'held' or q.created_at < clock_timestamp() - interval '1 minute' then (
+        select e.event_type from public.notification_events as e where e.id = q.event_id) end
 """
 
 
 class Claimed(Struct, frozen=True, gc=False):
     """A row of `notification_queue` that is ours. `payload` is JSON yet to be read; `ttl_s` is None where it does not
-    expire; `lag_s` is how long it has been due."""
+    expire; `lag_s` is how long it has been due. `waiting_type` is the event's type where the row was held, or is over a
+    minute old."""
 
     id: int
     event_id: str
@@ -76,6 +81,7 @@ class Claimed(Struct, frozen=True, gc=False):
     priority: int
     ttl_s: float | None
     lag_s: float
+    waiting_type: str | None = None
 
 
 class Claimer:
@@ -121,6 +127,7 @@ def parse_claimed(answer: Result) -> list[Claimed]:
             int(row[9]),  # type: ignore[arg-type]
             float(row[10]) if row[10] is not None else None,
             float(row[11] or 0),
+            row[12].decode() if row[12] is not None else None,
         )
         for row in answer.rows
     ]

@@ -17,6 +17,7 @@ from basalt.jobs import JobsDatabase, Pauses, is_transient
 from basalt.notify.claiming import Claimer
 from basalt.notify.listening import listen
 from basalt.notify.outflow import Outflow, Ways
+from basalt.notify.reviewing import Reviewer
 from basalt.notify.sending import BuildSenders
 from basalt.notify.settlement import Settlement
 from basalt.notify.settling import Settler
@@ -92,9 +93,10 @@ class DispatchRun:
         self._drain_s = max(0.0, worker.drain_timeout_s - min(2 * STOP_LIMIT_S, worker.drain_timeout_s / 3))
         self._settler = Settler(database, worker_id, self._note_settled, self._note_shipped)
         claimer = Claimer(database, worker_id, worker.lease_s)
+        reviewer = Reviewer(database)
         self.ways: Ways = {
             sender.name: Outflow(
-                sender, claimer, self._settler, settings.notify, poll_s=worker.poll_interval_s
+                sender, claimer, reviewer, self._settler, settings.notify, poll_s=worker.poll_interval_s
             )
             for sender in senders.values()
         }

@@ -61,6 +61,8 @@ async def issue_event(call: Call) -> Response:
         instant = getattr(event, name)
         if instant is not None and instant.tzinfo is None:
             raise NotifyError("event_invalid", f"{name} has no time zone", hint="Write 2026-05-01T09:00:00Z")
+    if event.channels == []:
+        raise NotifyError("event_invalid", "channels is empty", hint="Leave it out for all channels")
     _check_context(event.context, settings.max_context_bytes)
     await call.ctx.book.refresh()
     templates = [
@@ -69,9 +71,10 @@ async def issue_event(call: Call) -> Response:
         if event.channels is None or template.channel in event.channels
     ]
     if not templates:
+        ways = "" if event.channels is None else f" for {', '.join(event.channels)}"
         raise NotifyError(
             "event_type_not_found",
-            f"No active template has the event type {event.event_type!r:.120}",
+            f"No active template{ways} has the event type {event.event_type!r:.120}",
             details=None if event.channels is None else {"channels": event.channels},
             hint="Make one: POST /notify/v1/templates, or select save_notification_template(…)",
         )

@@ -5,6 +5,9 @@ dies leaves the page undone as a whole, and whoever has the job next goes on aft
 would fail for everybody (no template, a variable that is missing, an audience that cannot be asked) fails the event
 before anything is queued; what fails for some is counted in the event's `error`, and the others are told.
 
+A routine that finds an audience may take a minute. Two are asked at once and the others come back later, so that events
+that ask none go on.
+
 Messages of a large page leave by the short way (`shipments`) where there is one, and the next page waits a moment for
 it.
 """
@@ -21,6 +24,7 @@ from basalt import observe
 from basalt.config import NotifySettings
 from basalt.jobs import DiscardJob, Job
 from basalt.notify.audience import Person, load_page, load_told, stage_recipients
+from basalt.notify.breathing import Breath
 from basalt.notify.errors import TemplateError
 from basalt.notify.event import Connection, Event, EventError, Problems, fail_event, lock_event
 from basalt.notify.measures import EXPANDED
@@ -36,7 +40,10 @@ from basalt.senders import DeliverySender
 
 JOB_LIMIT_S = 60.0  # then another job goes on, well within a queue's time limit
 ROOM_LIMIT_S = 1.0  # then the queue has it, and other workers with it
-BREATHE_AFTER_S = 0.01  # then the event loop has its turn
+ASKED_AT_ONCE = 2  # half of the jobs' connections
+TURN_LIMIT_S = 2.0  # then the job makes room for others
+NEXT_TURN_S = 5.0
+PAGE_LIMIT_S = 10.0  # of writing texts; the next page writes the rest
 MOST_PAGE_CHARS = 16_000_000  # of what is said to each person; the next page says the rest
 
 BEGIN: Final = """
@@ -75,6 +82,12 @@ select basalt.enqueue(
     'basalt.notify.expand', jsonb_build_object('event_id', %(id)s::text), queue => 'notify', priority => %(priority)s,
     key => %(id)s || ':' || %(told)s)
 """
+COME_BACK = """
+select basalt.enqueue(
+    'basalt.notify.expand', jsonb_build_object('event_id', e.id, 'asks_routine', true), queue => 'notify',
+    priority => e.priority, run_at => now() + make_interval(secs => %(delay_s)s), key => e.id || ':turn:' || %(job)s)
+from public.notification_events as e where e.id = %(id)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,7 @@ class Expander:
         self._ways = ways
         self._page_size = settings.page_size
         self._shipment_size = settings.batch_size
+        self._turns = asyncio.Semaphore(ASKED_AT_ONCE)
 
     async def expand(self, job: Job) -> object:
         """The handler. The event fails with the last attempt, or with what no attempt would better."""
@@ -119,7 +133,15 @@ class Expander:
 
     async def _expand(self, job: Job, event_id: str) -> object:
         await self._book.refresh()
-        total = await self._begin(event_id)
+        asks_routine = job.payload.get("asks_routine") is True
+        if asks_routine and not await self._await_turn():
+            await self._come_back(job, event_id)
+            return {"comes_back": True}
+        try:
+            total = await self._begin(event_id)
+        finally:
+            if asks_routine:
+                self._turns.release()
         if total is None:
             return {"skipped": True}
         loop = asyncio.get_running_loop()
@@ -238,14 +260,15 @@ class Expander:
         writer: Writer,
         problems: Problems,
     ) -> tuple[list[NewRow], Sequence[Person]]:
-        """The rows, and the people that they are for: fewer than these where they would say too much at once."""
+        """The rows, and the people that they are for: fewer than these where they would say too much at once,
+        or it would take too long."""
         known = read_preferences(people, problems)
         limited = [user_id for user_id, preferences in known.items() if preferences.hourly_limit]
         told = await load_told(connection, event.id, limited)
         undemanding = Undemanding(event, writer, self._choose)
         rows: list[NewRow] = []
-        loop = asyncio.get_running_loop()
-        began_at = loop.time()
+        breath = Breath()
+        end_at = asyncio.get_running_loop().time() + PAGE_LIMIT_S
         for number, person in enumerate(people):
             preferences = known.get(person.user_id)
             if preferences is NO_PREFERENCES:
@@ -253,11 +276,9 @@ class Expander:
             elif preferences is not None:
                 recipient = build_recipient(person, preferences, told, self._choose, problems)
                 rows += write_rows(event, person, recipient, writer, problems)
-            if writer.char_count > MOST_PAGE_CHARS:
+            await breath.take()
+            if writer.char_count > MOST_PAGE_CHARS or asyncio.get_running_loop().time() > end_at:
                 return rows, people[: number + 1]
-            if loop.time() - began_at > BREATHE_AFTER_S:
-                await asyncio.sleep(0)
-                began_at = loop.time()
         return rows, people
 
     async def _go_on_later(self, event_id: str, page: Page) -> None:
@@ -265,6 +286,18 @@ class Expander:
             await connection.execute(
                 GO_ON, {"id": event_id, "priority": page.priority, "told": str(page.told)}
             )
+
+    async def _await_turn(self) -> bool:
+        try:
+            async with asyncio.timeout(TURN_LIMIT_S):
+                return await self._turns.acquire()
+        except TimeoutError:
+            return False
+
+    async def _come_back(self, job: Job, event_id: str) -> None:
+        params = {"id": event_id, "job": str(job.id), "delay_s": NEXT_TURN_S}
+        async with self._pool.connection() as connection:
+            await connection.execute(COME_BACK, params)
 
     async def _fail(self, event_id: str, error: EventError) -> None:
         EXPANDED.add(1, "failed")

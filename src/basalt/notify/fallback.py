@@ -1,5 +1,6 @@
 """The job `basalt.notify.fall_back`: a message has failed, for good or by a provider's late word, and the next channel
-takes its place where no other row of its event, person and channel is left that may still arrive.
+takes its place where no other row of its event, person and channel is left that may still arrive. One whose address was
+no longer the person's when it left goes to those that the person has now, before another channel is tried.
 """
 
 from collections.abc import Mapping
@@ -9,17 +10,19 @@ from basalt.jobs import DiscardJob, Job
 from basalt.notify.audience import load_people, load_told
 from basalt.notify.event import Connection, Event, Problems, load_event
 from basalt.notify.people import build_recipient, choosing, read_preferences, write_planned
-from basalt.notify.planning import PlannedRow, plan_time
+from basalt.notify.planning import URGENT, PlannedRow, Recipient, RowStatus, find_send_time, plan_time
 from basalt.notify.preferences import NotifyChannel
-from basalt.notify.queueing import insert_rows
+from basalt.notify.queueing import NewRow, insert_rows
 from basalt.notify.rendering import Writer
 from basalt.notify.template_book import TemplateBook
 from basalt.postgres import Pool
 from basalt.senders import DeliverySender
 
 LOAD_FAILED: Final = """
-select q.event_id::text as event_id, q.user_id::text as user_id, q.channel, q.fallback
-from public.notification_queue as q where q.id = %s and q.status = 'failed' and q.fallback <> '{}'
+select q.event_id::text as event_id, q.user_id::text as user_id, q.channel, q.fallback,
+    q.template_id::text as template_id, q.payload, coalesce(q.error_code = 'address_gone', false) as has_moved
+from public.notification_queue as q
+where q.id = %s and q.status = 'failed' and (q.fallback <> '{}' or q.error_code = 'address_gone')
 """
 # Two rows may fail at once: whose job comes second sees what the first one did.
 LOCK_PERSON: Final = "select pg_advisory_xact_lock(hashtextextended(%s, 1650553713))"
@@ -67,6 +70,8 @@ class FallBack:
                 continue
             told = await load_told(connection, event.id, [person.user_id])
             recipient = build_recipient(person, preferences, told, self._choose, problems)
+            if failed["has_moved"] and (queued := await _follow(connection, event, failed, recipient)):
+                return queued
             writer = Writer(event, self._book)
             channels: list[NotifyChannel] = [
                 channel
@@ -86,3 +91,21 @@ class FallBack:
                 if queued := await insert_rows(connection, event, written, writer.payloads):
                     return queued
         return 0
+
+
+async def _follow(
+    connection: Connection, event: Event, failed: Mapping[str, Any], recipient: Recipient
+) -> int:
+    """The same message to where the person is reached by now; those addresses that it went to before have it."""
+    at = event.now if event.priority == URGENT else find_send_time(event.now, recipient)
+    status: RowStatus = "held" if at > event.now else "pending"
+    new = [
+        NewRow(
+            failed["user_id"],
+            PlannedRow(failed["channel"], address, status, at, tuple(failed["fallback"])),
+            failed["template_id"],
+            0,
+        )
+        for address in recipient.addresses.get(failed["channel"], ())
+    ]
+    return await insert_rows(connection, event, new, [failed["payload"]])

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from basalt.jobs import Job
 from basalt.notify.audience import Person, load_people, load_told
+from basalt.notify.breathing import Breath
 from basalt.notify.errors import TemplateError
 from basalt.notify.event import Connection, Event, Problems, load_event
 from basalt.notify.people import build_recipient, choosing, read_preferences
@@ -94,7 +95,7 @@ class DigestGatherer:
             by_person: dict[str, dict[NotifyChannel, list[Row]]] = defaultdict(lambda: defaultdict(list))
             for row in await (await connection.execute(TAKE_DUE, [user_ids])).fetchall():
                 by_person[row["user_id"]][row["channel"]].append(row)
-            count = 0
+            count, breath = 0, Breath()
             for person in people:
                 preferences = known.get(person.user_id)
                 for channel, rows in by_person[person.user_id].items():
@@ -104,6 +105,7 @@ class DigestGatherer:
                     if preferences is not None and kept:
                         recipient = build_recipient(person, preferences, told, self._choose, problems)
                         count += await self._gather(connection, person, recipient, channel, kept)
+                        await breath.take()
             return count
 
     async def _gather(

@@ -43,13 +43,14 @@ select d.attempt, d.provider, d.status, d.error_code, d.provider_message_id as m
 from public.notification_deliveries as d where d.queue_id = %s order by d.id
 """
 
-# A new row has a new key: a provider that remembers the old one would answer as it did then.
+# A new row has a new key: a provider that remembers the old one would answer as it did then. As one that was held, so
+# that it is looked at before it leaves: the address may be somebody else's by now.
 RESEND: Final = """
 with again as (
     insert into public.notification_queue (
-        event_id, user_id, channel, channel_id, provider, address, template_id, payload, priority, fallback)
+        event_id, user_id, channel, channel_id, provider, address, template_id, payload, priority, fallback, status)
     select q.event_id, q.user_id, q.channel, q.channel_id, q.provider, q.address, q.template_id, q.payload, q.priority,
-        q.fallback
+        q.fallback, 'held'
     from public.notification_queue as q
     where {} and q.channel <> 'in_app'
     returning id)

@@ -15,6 +15,7 @@ from basalt.jobs import Pauses, is_transient
 from basalt.notify.claiming import Claimed, Claimer, build_delivery
 from basalt.notify.flow import Flow
 from basalt.notify.measures import DELIVERIES, DELIVERY_SECONDS, IN_HAND, LAG_SECONDS
+from basalt.notify.reviewing import Reviewer
 from basalt.notify.settlement import Settlement, give_back, plan_settlement, plan_without_attempt
 from basalt.notify.settling import Settler
 from basalt.notify.shipments import Shipment
@@ -35,6 +36,7 @@ class Outflow:
         self,
         sender: DeliverySender,
         claimer: Claimer,
+        reviewer: Reviewer,
         settler: Settler,
         settings: NotifySettings,
         *,
@@ -42,6 +44,7 @@ class Outflow:
     ) -> None:
         self._sender = sender
         self.claimer = claimer
+        self._reviewer = reviewer
         self._settler = settler
         self._settings = settings
         self._poll_s = poll_s
@@ -98,6 +101,7 @@ class Outflow:
             self.news.clear()
             try:
                 rows = await self._look(room)
+                ends = await self._reviewer.review(rows)
             except (LanesUnavailable, PostgresError) as error:
                 if not is_transient(error):
                     raise
@@ -112,7 +116,8 @@ class Outflow:
             if rows:
                 LAG_SECONDS.note(max(row.lag_s for row in rows), self.provider)
                 self.held.update((row.id, row) for row in rows)
-                self._start(rows)
+                self._settler.put(list(ends.values()))
+                self._start([row for row in rows if row.id not in ends])
             self._is_passable = len(rows) < room
             if self._is_passable:
                 self._has_room.set()

@@ -110,7 +110,7 @@ def parse_preferences(row: Mapping[str, Any] | None) -> Preferences:
         settings = {}
     by_channel: dict[NotifyChannel, Choice] = {}
     for name, value in settings.items():
-        if _is_channel(name):
+        if is_channel(name):
             by_channel[name] = _parse_choice(name, value, problems)
         elif name not in ("events", "fallback"):
             problems.append(f"there is no channel {name}")
@@ -161,8 +161,8 @@ def _parse_channels(name: str, value: object, problems: list[str]) -> tuple[Noti
     if not isinstance(value, list):
         problems.append(f"{name} is no list")
         return None
-    problems.extend(f"{name}: there is no channel {channel}" for channel in value if not _is_channel(channel))
-    return tuple(channel for channel in value if _is_channel(channel))
+    problems.extend(f"{name}: there is no channel {channel}" for channel in value if not is_channel(channel))
+    return tuple(channel for channel in value if is_channel(channel))
 
 
 def _parse_frequency(name: str, value: object, problems: list[str]) -> DigestFrequency | None:
@@ -186,7 +186,7 @@ def _parse_time(value: Sequence[str] | time | None) -> time | None:
     return time.max if text.startswith("24") else time.fromisoformat(text)  # PostgreSQL has 24:00
 
 
-def _is_channel(name: object) -> TypeGuard[NotifyChannel]:
+def is_channel(name: object) -> TypeGuard[NotifyChannel]:
     return name in CHANNELS
 
 

@@ -21,7 +21,7 @@ from basalt.notify.claiming import Claimed
 from basalt.postgres import Query
 from basalt.senders import LONGEST_PAUSE_S, Outcome
 
-RowEnd = Literal["pending", "sent", "delivered", "failed", "expired"]
+RowEnd = Literal["pending", "held", "sent", "delivered", "failed", "cancelled", "expired"]
 MAX_RESPONSE_BYTES = 4096
 MAX_CODE_CHARS = 200
 RETRY_AFTER_SLACK = 0.1
@@ -33,15 +33,16 @@ SETTLE_ROWS = """
 with settled as (
     update public.notification_queue as q
     set status = case
-            when o.status = 'pending' and exists (
+            when o.status in ('pending', 'held') and exists (
                 select from public.notification_events as e where e.id = q.event_id and e.status = 'cancelled')
             then 'cancelled' else o.status end,
         attempts = case when o.is_uncounted then q.attempts - 1 else q.attempts end,
         provider = coalesce(o.provider, q.provider), error_code = o.error_code, locked_by = null, locked_until = null,
         scheduled_for = case
-            when o.status = 'pending' then clock_timestamp() + make_interval(secs => coalesce(o.delay_s, 0))
+            when o.status in ('pending', 'held')
+            then clock_timestamp() + make_interval(secs => coalesce(o.delay_s, 0))
             else q.scheduled_for end,
-        finished_at = case when o.status = 'pending' then null else clock_timestamp() end
+        finished_at = case when o.status not in ('pending', 'held') then clock_timestamp() end
     from jsonb_to_recordset($1::jsonb) as o(
         id bigint, attempt integer, status text, delivery text, message_id text, error_code text, response jsonb,
         delay_s double precision, provider text, is_uncounted boolean)
@@ -65,7 +66,8 @@ select basalt.enqueue_many(jsonb_agg(jsonb_build_object(
     'name', 'basalt.notify.fall_back', 'queue', 'notify', 'priority', q.priority, 'key', 'fall_back:' || q.id,
     'request_id', q.payload ->> 'request_id', 'payload', jsonb_build_object('queue_id', q.id))))
 from public.notification_queue as q
-where q.id = any ($1::bigint[]) and q.status = 'failed' and q.fallback <> '{}'
+where q.id = any ($1::bigint[]) and q.status = 'failed'
+    and (q.fallback <> '{}' or q.error_code = 'address_gone')
 having count(*) > 0
 """
 

@@ -52,7 +52,7 @@ def restrict(tree: nodes.Template, *, filters: Container[str], tests: Container[
     `weighed` and `concatenated`."""
     for node in list(_walk(tree)):
         if not isinstance(node, ALLOWED_NODES):
-            raise TemplateSyntaxError(f"{_name(node)} is not part of templates here", node.lineno)
+            raise TemplateSyntaxError(f"{_name(node)} is not part of templates here", _find_line(node))
         match node:
             case nodes.For():
                 if node.recursive:
@@ -91,6 +91,11 @@ def _walk(tree: nodes.Node) -> Iterator[nodes.Node]:
         node = waiting.pop()
         yield node
         waiting.extend(node.iter_child_nodes())
+
+
+def _find_line(node: nodes.Node) -> int:
+    """Some have none of their own."""
+    return next((one.lineno for one in _walk(node) if one.lineno), 1)
 
 
 def _check_constants(node: nodes.Node) -> None:

@@ -68,7 +68,8 @@ class InboxDeliverySender:
         columns = {
             "channels": [one.channel for one in deliveries],
             "recipients": [_clean(one.address) for one in deliveries],
-            "subjects": [_clean(one.subject) for one in deliveries],
+            # A text message has none on its way either.
+            "subjects": ["" if one.channel == "sms" else _clean(one.subject) for one in deliveries],
             "bodies": [_clean(one.body) for one in deliveries],
             "htmls": [_clean(one.html) for one in deliveries],
             "data": [_render_json(dict(one.data)) for one in deliveries],

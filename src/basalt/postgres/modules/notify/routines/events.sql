@@ -39,7 +39,7 @@ begin
     end if;
     if octet_length(given::text) > max_context_bytes then
         raise exception 'context has % bytes, more than %', octet_length(given::text), max_context_bytes
-            using errcode = 'PT413', hint = 'Name what the message is about by its id, or raise notify.max_context_bytes';
+            using errcode = 'PT413', hint = 'Name what the message is about by its id, or raise notify.max_context';
     end if;
     if issue_notification.priority not between 0 and 9 then
         raise exception 'priority is from 0, which is urgent, to 9' using errcode = 'PT400';
@@ -96,7 +96,10 @@ begin
         return new_id;
     end if;
     perform basalt.enqueue(
-        'basalt.notify.expand', jsonb_build_object('event_id', new_id), queue => 'notify',
+        'basalt.notify.expand',
+        jsonb_strip_nulls(jsonb_build_object(
+            'event_id', new_id, 'asks_routine', case when issue_notification.audience ? 'routine' then true end)),
+        queue => 'notify',
         priority => coalesce(issue_notification.priority, 5), run_at => case when due > now() then due end,
         key => new_id::text);
     return new_id;
@@ -205,9 +208,9 @@ begin
             raise exception 'audience.user_ids is not a list of users' using errcode = 'PT400';
         end if;
         select e.value #>> '{}' into missing from jsonb_array_elements(audience -> 'user_ids') as e(value)
-        where e.value #>> '{}' !~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' limit 1;
+        where coalesce(e.value #>> '{}', '') !~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' limit 1;
         if found then
-            raise exception 'audience.user_ids: % is no UUID', left(missing, 100) using errcode = 'PT400';
+            raise exception 'audience.user_ids: % is no UUID', coalesce(left(missing, 100), 'null') using errcode = 'PT400';
         end if;
         select e.value into missing from jsonb_array_elements_text(audience -> 'user_ids') as e(value)
         where not exists (select from auth.users as u where u.id = e.value::uuid) limit 1;

@@ -41,7 +41,8 @@ create policy "people read what was delivered to them" on public.notification_de
 
 drop policy if exists "people read their own notifications" on public.notifications;
 create policy "people read their own notifications" on public.notifications
-    for select to authenticated using (user_id = (select auth.uid()));
+    for select to authenticated
+    using (user_id = (select auth.uid()) and (expires_at is null or expires_at > now()));  -- before the clean-up comes by
 drop policy if exists "people mark their own notifications" on public.notifications;
 create policy "people mark their own notifications" on public.notifications
     for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));

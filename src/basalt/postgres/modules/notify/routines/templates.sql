@@ -28,6 +28,10 @@ begin
     if coalesce(save_notification_template.body, '') = '' then
         raise exception 'body is empty' using errcode = 'PT400';
     end if;
+    if greatest(length(save_notification_template.body), length(save_notification_template.html)) > 65536
+        or length(save_notification_template.subject) > 4096 then
+        raise exception 'body and html have 65536 characters at most, and subject 4096' using errcode = 'PT400';
+    end if;
     if save_notification_template.channel = 'email' and coalesce(save_notification_template.subject, '') = '' then
         raise exception 'subject is empty: a mail has one' using errcode = 'PT400';
     end if;

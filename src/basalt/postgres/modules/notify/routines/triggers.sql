@@ -105,6 +105,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     key text;
+    event_type text;
     settings jsonb := coalesce(new.channel_settings, '{}');
 begin
     -- A table from before the engine may hold nulls.
@@ -127,6 +128,12 @@ begin
                 if jsonb_typeof(settings -> key) <> 'object' then
                     raise exception 'channel_settings.events is not an object' using errcode = 'PT400';
                 end if;
+                select e.k into event_type from jsonb_object_keys(settings -> key) as e(k)
+                where e.k !~ '^[a-z0-9][a-z0-9._:-]{0,99}$' limit 1;
+                if found then
+                    raise exception 'channel_settings.events: % is no name of an event', left(event_type, 100)
+                        using errcode = 'PT400', hint = 'Lower-case letters, digits, dots and dashes, as in order.shipped';
+                end if;
                 perform basalt.check_notification_choice('channel_settings.events.' || e.key, e.value, true)
                 from jsonb_each(settings -> key) as e;
             else
@@ -144,7 +151,8 @@ begin
     if (new.quiet_hours_start is null) <> (new.quiet_hours_end is null) then
         raise exception 'quiet_hours_start and quiet_hours_end belong together: one is missing' using errcode = 'PT400';
     end if;
-    if new.quiet_hours_start = new.quiet_hours_end then
+    if new.quiet_hours_start = new.quiet_hours_end
+        or (new.quiet_hours_start, new.quiet_hours_end) = (time '00:00', time '24:00') then
         raise exception 'quiet_hours_start and quiet_hours_end are the same: never or always?'
             using errcode = 'PT400', hint = 'To get nothing outside the app, set rate_limit_per_hour to 0';
     end if;
@@ -181,7 +189,7 @@ begin
     end if;
     raise exception 'timezone: there is no time zone %', left(zone, 100)
         using errcode = 'PT400',
-            hint = coalesce(format('It is written %s', same), 'Take a name of the IANA database, for example Europe/Berlin');
+            hint = coalesce('It is written ' || same, 'Take a name of the IANA database, for example Europe/Berlin');
 end
 $$;
 
@@ -195,6 +203,9 @@ declare
     subscription jsonb;
     number text;
 begin
+    if trim(address) = '' then
+        raise exception 'address is empty' using errcode = 'PT400';
+    end if;
     if channel = 'email' then
         if trim(address) !~ '^[^[:space:]@<>,;]{1,64}@[^[:space:]@<>,;]{1,255}$' then
             raise exception 'address: % is no mail address', left(address, 100) using errcode = 'PT400';
