@@ -299,3 +299,21 @@ async def test_one_request_id_goes_from_the_caller_to_the_provider(notify_databa
         await issue(sql, "offer", ann, channels=["push"])
         await sql.becomes({"failed": 1, "sent": 1}, EACH_STATUS)
         assert [one["request_id"] for one in courier.taken] == ["from-the-client"]  # after a fall-back, too
+
+
+MISSED_REPORT = """
+insert into basalt.early_delivery_reports (provider, message_id, report_id, report)
+select d.provider, d.provider_message_id, 'r-1', jsonb_build_object(
+    'id', 'r-1', 'message_id', d.provider_message_id, 'status', 'delivered', 'at', now())
+from public.notification_deliveries as d
+"""
+
+
+@pytest.mark.req("H25")
+async def test_a_report_that_missed_its_delivery_is_applied_soon(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database) as (sql, _):
+        await a_template(sql, "offer", "email", "Hello")
+        await issue(sql, "offer", await a_person(sql, email="ann@example.com"))
+        await sql.becomes({"sent": 1}, EACH_STATUS)
+        await sql.rows(MISSED_REPORT)
+        await sql.becomes({"delivered": 1}, EACH_STATUS)
