@@ -145,6 +145,15 @@ def test_a_report_that_is_quicker_than_the_delivery_waits_for_it(connection: Con
     assert connection.execute("select * from basalt.early_delivery_reports").fetchall() == []
 
 
+def test_an_early_report_that_cannot_be_applied_costs_no_delivery(connection: Connection, ann: UUID) -> None:
+    queued = a_message(connection, ann, None)
+    report(connection, "delivered", "never")
+    report(connection, "opened")
+    deliver(connection, queued, "m-1")
+    assert state(connection) == ("opened", "10:00", "10:00", "delivered")
+    assert connection.execute("select * from basalt.early_delivery_reports").fetchall() == []
+
+
 def test_a_report_that_comes_while_the_delivery_is_written_is_not_lost(
     notify_database: DatabaseAccess,
 ) -> None:

@@ -114,7 +114,15 @@ begin
             returning d.id, r.report)
         select t.id, t.report from taken as t order by t.id, t.report ->> 'at'
     loop
-        perform basalt.apply_delivery_report(early.id, early.report);
+        begin
+            perform basalt.apply_delivery_report(early.id, early.report);
+        exception when others then
+            if left(sqlstate, 2) in ('08', '40', '53', '55', '57') then
+                raise;  -- may succeed later
+            end if;
+            -- Without the delivery the message would be sent again.
+            raise warning 'A report about delivery % was refused: %', early.id, sqlerrm;
+        end;
     end loop;
 end
 $$;
