@@ -135,7 +135,7 @@ class Request:
         chunk: bytes = message.get("body", b"")
         limit = self.body_limit_bytes if limit_bytes is None else limit_bytes
         if received + len(chunk) > limit:
-            raise _too_large(limit)
+            raise self._too_large(limit)
         return chunk, not message.get("more_body", False)
 
     async def wait_disconnect(self) -> None:
@@ -162,17 +162,17 @@ class Request:
         announced = self.headers.get("content-length")
         limit = self.body_limit_bytes if limit_bytes is None else limit_bytes
         if announced is not None and announced.isdigit() and int(announced) > limit:
-            raise _too_large(limit)
+            raise self._too_large(limit)
+
+    def _too_large(self, limit_bytes: int) -> BasaltError:
+        raises = ", or raise basalt.max_body_bytes in supabase/config.toml"
+        return BasaltError(
+            "payload_too_large",
+            413,
+            f"The request body is larger than the limit of {limit_bytes} bytes",
+            hint="Send less at once" + (raises if limit_bytes == self.body_limit_bytes else ""),
+        )
 
 
 async def _receive_nothing_more() -> MutableMapping[str, Any]:
     return await asyncio.Future()
-
-
-def _too_large(limit_bytes: int) -> BasaltError:
-    return BasaltError(
-        "payload_too_large",
-        413,
-        f"The request body is larger than the limit of {limit_bytes} bytes",
-        hint="Send less at once, or raise basalt.max_body_bytes in supabase/config.toml",
-    )
