@@ -184,6 +184,25 @@ def test_a_bad_setting_stops_the_start(project: Path, environ: dict[str, str]) -
     assert "config.toml: api.port: expected a whole number" in refused.stderr
 
 
+BAD_KEY = """
+[notify]
+enabled = true
+environment = "production"
+[notify.providers.fcm]
+service_account = "no key"
+"""
+
+
+@pytest.mark.req("P1", "P13")
+def test_a_providers_key_that_is_none_stops_the_start(project: Path, environ: dict[str, str]) -> None:
+    """At once and in one line, not by a worker that dies again and again."""
+    (project / "supabase" / "config.toml").write_text(BAD_KEY)
+    refused = basalt("start", str(project), environ=environ)
+    assert refused.returncode == 1
+    assert "config.toml: notify.providers.fcm.service_account: this is no service account" in refused.stderr
+    assert not {"Traceback", "PostgreSQL"} & set(refused.stderr.split())
+
+
 @pytest.mark.req("P1")
 def test_a_broken_migration_stops_the_start_and_leaves_nothing_running(
     project: Path, environ: dict[str, str]

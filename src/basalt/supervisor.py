@@ -36,6 +36,7 @@ from basalt.postgres import (
     list_wanted_extensions,
 )
 from basalt.project import apply_modules, migrate
+from basalt.senders import check_provider_keys
 from basalt.storage import check_bucket_settings, ensure_buckets
 from basalt.waiting import wait_within
 
@@ -93,6 +94,7 @@ async def _supervise(
     on_ready: Callable[[RunningProject, ProjectKeys], None],
 ) -> None:
     check_message_settings(settings)
+    check_provider_keys(settings)
     check_bucket_settings(settings)
     with hold_project(settings.state_dir) as state_file, observe.Telemetry(settings):
         await check_port_free(settings.api.host, settings.api.port)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -53,17 +53,26 @@ class Drip:
     pause_s: float = 0.001
 
 
-Answer = Reply | Silence | Cut | Reset | GoAway | Broken | Drip
+@dataclass(frozen=True)
+class Late:
+    """The answer after a while."""
+
+    reply: Reply
+    pause_s: float
+
+
+Answer = Reply | Silence | Cut | Reset | GoAway | Broken | Drip | Late
 
 
 @dataclass
 class Http2Server:
-    """`settings` are those that the server announces; `errors` is what clients did wrong; `most_streams` how many were
-    open at once on one connection."""
+    """`settings` are those that the server announces, `later_settings` those of each connection from its first answer
+    on; `errors` is what clients did wrong; `most_streams` how many were open at once on one connection."""
 
     answer: Callable[[Received], Answer]
     url: str = ""
     settings: dict[int, int] = field(default_factory=dict)
+    later_settings: dict[int, int] = field(default_factory=dict)
     is_deaf: bool = False
     connections: int = 0
     most_streams: int = 0
@@ -93,13 +102,11 @@ class _Conversation:
         )
         self._requests: dict[int, tuple[dict[str, str], bytearray]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._has_answered = False
 
     def begin(self) -> None:
         self._h2.initiate_connection()
-        if self._server.settings:
-            self._h2.update_settings(
-                {h2.settings.SettingCodes(name): value for name, value in self._server.settings.items()}
-            )
+        self._announce(self._server.settings)
         self._flush()
 
     async def end(self) -> None:
@@ -133,14 +140,14 @@ class _Conversation:
         match answer:
             case Reply():
                 self._reply(stream, answer)
+            case Late(reply, pause_s):
+                self._start(self._reply_late(stream, reply, pause_s))
             case Broken(reply):
                 self._reply(stream, reply)
                 self._writer.write(self._h2.data_to_send() + b"\xff" * 9)
             case Drip(reply, pause_s):
                 self._send_head(stream, reply)
-                task = asyncio.get_running_loop().create_task(self._drip(stream, reply.body, pause_s))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._start(self._drip(stream, reply.body, pause_s))
             case Reset(code):
                 self._h2.reset_stream(stream, code)
             case GoAway():
@@ -151,11 +158,30 @@ class _Conversation:
             case Silence():
                 pass
 
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _announce(self, settings: dict[int, int]) -> None:
+        if settings:
+            self._h2.update_settings(
+                {h2.settings.SettingCodes(name): value for name, value in settings.items()}
+            )
+
     def _reply(self, stream: int, reply: Reply) -> None:
         self._send_head(stream, reply)
         for start in range(0, len(reply.body), FRAME_BYTES):
             self._h2.send_data(stream, reply.body[start : start + FRAME_BYTES])
         self._h2.end_stream(stream)
+        if not self._has_answered:
+            self._has_answered = True
+            self._announce(self._server.later_settings)
+
+    async def _reply_late(self, stream: int, reply: Reply, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+        self._reply(stream, reply)
+        self._flush()
 
     def _goodbye(self, last: int) -> None:
         """The `h2` library would answer nothing more; the connection goes on for what was begun."""
@@ -182,9 +208,10 @@ async def http2_server(
     *,
     tls: ssl.SSLContext | None = None,
     settings: dict[int, int] | None = None,
+    later_settings: dict[int, int] | None = None,
 ) -> AsyncIterator[Http2Server]:
     """Serve until the end of the block; a client that broke the protocol fails the test."""
-    fake = Http2Server(answer, settings=settings or {})
+    fake = Http2Server(answer, settings=settings or {}, later_settings=later_settings or {})
     server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     fake.url = f"https://localhost:{port}" if tls is not None else f"http://127.0.0.1:{port}"

@@ -407,3 +407,21 @@ async def test_a_message_that_stood_in_line_until_the_night_waits_for_the_mornin
         )
         await sql.becomes({"held": 1}, EACH_STATUS)
         assert courier.tries["late-1"] == 2
+
+
+MISSED_REPORT = """
+insert into basalt.early_delivery_reports (provider, message_id, report_id, report)
+select d.provider, d.provider_message_id, 'r-1', jsonb_build_object(
+    'id', 'r-1', 'message_id', d.provider_message_id, 'status', 'delivered', 'at', now())
+from public.notification_deliveries as d
+"""
+
+
+@pytest.mark.req("H25")
+async def test_a_report_that_missed_its_delivery_is_applied_soon(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database) as (sql, _):
+        await a_template(sql, "offer", "email", "Hello")
+        await issue(sql, "offer", await a_person(sql, email="ann@example.com"))
+        await sql.becomes({"sent": 1}, EACH_STATUS)
+        await sql.rows(MISSED_REPORT)
+        await sql.becomes({"delivered": 1}, EACH_STATUS)

@@ -3,9 +3,11 @@
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from basalt.postgres import DatabaseAccess
 from tests.notify.conftest import Connection, a_user
 
 pytestmark = [pytest.mark.req("H25")]
@@ -90,6 +92,33 @@ def test_a_hard_bounce_ends_the_address_and_takes_the_fall_back_once(connection:
     assert state(connection) == ("bounced", "11:00", None, "failed")
 
 
+ENABLE = "update public.notification_channels set is_enabled = true, disabled_reason = null"
+IS_ENABLED = "select is_enabled from public.notification_channels"
+
+
+@pytest.mark.usefixtures("message")
+@pytest.mark.parametrize("status", ["bounced", "complained"])
+@pytest.mark.req("M8")
+def test_a_repeated_report_does_not_end_an_address_that_is_good_again(
+    connection: Connection, status: str
+) -> None:
+    hard: dict[str, Any] = {"is_permanent": True, "response": {"type": "Permanent"}}
+    report(connection, status, **hard)
+    connection.execute(ENABLE)
+    report(connection, "delivered", "2026-01-01T11:00:00Z", response={"type": "delivered"})
+    report(connection, status, **hard)
+    assert connection.execute(IS_ENABLED).fetchone() == (True,)
+    kept = connection.execute("select response_payload -> 'report' from public.notification_deliveries")
+    assert kept.fetchone() == ({"type": "Permanent"},)
+
+
+@pytest.mark.usefixtures("message")
+def test_a_hard_bounce_behind_a_soft_one_ends_the_address(connection: Connection) -> None:
+    report(connection, "bounced", error_code="full", response={"type": "Transient"})
+    report(connection, "bounced", error_code="gone", is_permanent=True, response={"type": "Permanent"})
+    assert connection.execute(IS_ENABLED).fetchone() == (False,)
+
+
 @pytest.mark.usefixtures("message")
 def test_a_full_mailbox_takes_the_fall_back_and_the_address_stays(connection: Connection) -> None:
     report(connection, "bounced", is_permanent=False)
@@ -114,6 +143,32 @@ def test_a_report_that_is_quicker_than_the_delivery_waits_for_it(connection: Con
     deliver(connection, queued, "m-1")
     assert state(connection) == ("opened", "10:00", "10:05", "delivered")
     assert connection.execute("select * from basalt.early_delivery_reports").fetchall() == []
+
+
+def test_an_early_report_that_cannot_be_applied_costs_no_delivery(connection: Connection, ann: UUID) -> None:
+    queued = a_message(connection, ann, None)
+    report(connection, "delivered", "never")
+    report(connection, "opened")
+    deliver(connection, queued, "m-1")
+    assert state(connection) == ("opened", "10:00", "10:00", "delivered")
+    assert connection.execute("select * from basalt.early_delivery_reports").fetchall() == []
+
+
+def test_a_report_that_comes_while_the_delivery_is_written_is_not_lost(
+    notify_database: DatabaseAccess,
+) -> None:
+    """Neither transaction sees the other: the dispatcher's chores bring them together."""
+    conninfo = notify_database.conninfo("postgres")
+    with psycopg.connect(conninfo) as writing, psycopg.connect(conninfo, autocommit=True) as other:
+        queued = a_message(writing, a_user(writing, "ann@example.com"), None)
+        deliver(writing, queued, "m-1")
+        assert report(other, "delivered") == {"applied": 0, "unknown": 1}
+        writing.commit()
+        assert state(other) == ("accepted", None, None, "sent")
+        for _ in range(2):
+            other.execute("select basalt.apply_missed_reports()")
+            assert state(other) == ("delivered", "10:00", None, "delivered")
+        assert other.execute("select * from basalt.early_delivery_reports").fetchall() == []
 
 
 def test_reports_about_strangers_messages_go_after_a_day(connection: Connection) -> None:

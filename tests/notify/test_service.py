@@ -336,6 +336,13 @@ def test_a_signed_webhook_updates_the_delivery(notified: Server, sql: Connection
     assert row == ("delivered", "delivered")
 
 
+@pytest.mark.req("H25", "M8")
+def test_a_webhook_that_nobody_reads_names_the_environments_own_section(notified: Server) -> None:
+    answer = httpx2.post(f"{notified.url}/notify/v1/webhooks/sendgrid", content=b"[]")
+    assert answer.status_code == 404
+    assert "[notify.sandbox]" in answer.json()["error"]["hint"]
+
+
 @pytest.mark.req("P8", "H14")
 def test_a_function_issues_events(notified: Server, sql: Connection) -> None:
     with notified.client() as client:

@@ -246,6 +246,7 @@ async def test_10_mb_are_not_read(hooks: Hooks, provider: str) -> None:
     for body in (b"x" * 10_000_000, drip()):
         answer = await hooks.http.post(f"/{provider}", content=body)
         assert error_of(answer) == (413, "payload_too_large")
+        assert answer.json()["error"]["hint"] == "Send less at once"  # no setting raises this limit
     assert (await hooks.post(provider, DELIVERED[provider]())).status_code == 200
 
 
@@ -265,10 +266,16 @@ async def test_a_signed_body_of_another_kind_is_an_error(hooks: Hooks) -> None:
         ("resend", sign_event(b"[" * 100_000, sent_at=now())),
         ("sendgrid", SIGNER.sign(b"\xff\xfe", sent_at=now())),
         ("sendgrid", SIGNER.sign({"event": "open"}, sent_at=now())),
-        ("twilio", ({"content-type": "application/json"}, b'{"MessageSid": "m-1"}')),
         ("twilio", sign_callback(f"{PUBLIC_URL}/notify/v1/webhooks/twilio", {"AccountSid": "AC1"})),
     ):
         assert error_of(await hooks.post(provider, signed)) == (400, "report_invalid"), (provider, signed)
+
+
+async def test_a_body_of_another_kind_that_nobody_signed_is_a_forgery(hooks: Hooks) -> None:
+    body = b'{"MessageSid": "m-1"}'
+    for provider in DELIVERED:
+        answer = await hooks.post(provider, ({"content-type": "application/json"}, body))
+        assert error_of(answer) == (401, "report_forged")
 
 
 async def test_twilio_signs_the_address_that_it_was_told(hooks: Hooks) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from basalt.config import ConfigError, Settings, load_settings
 from basalt.postgres import open_pool
-from basalt.senders import build_delivery_senders, choose_provider, report_readers
+from basalt.senders import build_delivery_senders, check_provider_keys, choose_provider, report_readers
 from tests.fakes.resend import SECRET
 from tests.fakes.sendgrid import EventSigner
 from tests.projects import write_project
@@ -149,9 +149,10 @@ def test_webhooks_are_read_where_they_can_be_checked(tmp_path: Path) -> None:
     assert set(report_readers(settings)) == {"resend", "sendgrid", "twilio"}
     assert set(report_readers(settings_with(tmp_path, "production", RESEND + AUTH_TWILIO))) == {"twilio"}
     assert set(report_readers(settings_with(tmp_path, "production", RESEND))) == set()
-    broken = settings_with(tmp_path, "sandbox", '[notify.PLACE.sendgrid]\nwebhook_public_key = "AAAA"\n')
+    bad = '[notify.PLACE.sendgrid]\nwebhook_public_key = "AAAA"\n'
+    broken = settings_with(tmp_path, "sandbox", bad, head="enabled = true")
     with pytest.raises(ConfigError, match=r"config\.toml: notify\.sandbox\.sendgrid\.webhook_public_key: "):
-        report_readers(broken)
+        check_provider_keys(broken)
 
 
 def test_providers_that_nobody_uses_are_not_loaded() -> None:

@@ -130,6 +130,7 @@ async def test_an_answer_that_drips_costs_no_more_than_the_limit(fake: FakeResen
             Reply(403, b'{"name": "validation_error", "message": "The domain is not verified"}'),
             ("retry", None),
         ),
+        (Reply(400, b'{"name": "validation_error", "message": "API key is invalid"}'), ("retry", None)),
         (Reply(409, b'{"name": "concurrent_idempotent_requests"}'), ("retry", 1.0)),
         (Reply(409, b'{"name": "invalid_idempotent_request"}'), ("refused", None)),
         (Reply(422, b'{"name": "invalid_from_address", "message": "Invalid `from`"}'), ("refused", None)),
@@ -151,6 +152,15 @@ async def test_what_each_answer_means(
     assert (outcome.verdict, outcome.retry_after_s) == expected
     assert outcome.error_code
     assert API_KEY not in repr(outcome)
+
+
+async def test_a_wrong_key_is_asked_about_once(fake: FakeResend) -> None:
+    """Resend says 400 of what does not look like a key: no mail of the batch is at fault."""
+    fake.next_replies = [Reply(400, b'{"name": "validation_error", "message": "API key is invalid"}')]
+    async with sender_to(fake) as sender:
+        outcomes = await sender.deliver([a_mail(number) for number in range(100)])
+    assert {outcome.verdict for outcome in outcomes} == {"retry"}
+    assert len(fake.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ for an operator's mistake, and nobody waits longer than there is reason to."""
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,6 +13,7 @@ import pytest
 
 from basalt.config import (
     ExpoSettings,
+    FcmSettings,
     MessageBirdSettings,
     MixpanelSettings,
     OneSignalSettings,
@@ -25,6 +26,7 @@ from basalt.config import (
 from basalt.http import OutgoingClient
 from basalt.senders import Delivery, MixpanelSender, Outcome, TextSender, TrackedEvent, form_api
 from basalt.senders.expo import ExpoSender
+from basalt.senders.fcm import FcmSender
 from basalt.senders.messagebird import MessageBirdSender
 from basalt.senders.onesignal import OneSignalSender
 from basalt.senders.resend import ResendSender
@@ -33,6 +35,7 @@ from basalt.senders.text_delivery import TextDeliverySender
 from basalt.senders.textlocal import TextLocalSender
 from basalt.senders.twilio_messages import TwilioMessageSender
 from basalt.senders.vonage import VonageSender
+from tests.fakes.fcm import FakeFcm
 from tests.fakes.small_server import Received, Reply, small_server
 
 pytestmark = pytest.mark.req("P13")
@@ -203,6 +206,46 @@ async def test_an_answer_of_100_mb_is_not_read(liar: Liar, name: str) -> None:
         [outcome] = await liar.deliver(name, reply)
         assert outcome.error_code == "too_large"
         assert outcome.verdict == ("retry" if name == "resend" else "unknown")  # it knows a single mail's key
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[Received]]]:
+    """An address that answers everything, and what it has heard."""
+    heard: list[Received] = []
+
+    def answer(request: Received) -> Reply:
+        heard.append(request)
+        return Reply(200, b'{"id": "a", "sid": "a", "access_token": "a", "expires_in": 60}')
+
+    with small_server(answer) as url:
+        yield url, heard
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.req("M8")
+async def test_a_redirect_is_not_followed_with_credentials(
+    liar: Liar, name: str, elsewhere: tuple[str, list[Received]]
+) -> None:
+    url, heard = elsewhere
+    for status in (301, 302, 307, 308):
+        [outcome] = await liar.deliver(name, Reply(status, b"", {"location": f"{url}/v1"}))
+        assert outcome.verdict == "retry"
+    assert heard == []
+
+
+@pytest.mark.req("M8")
+async def test_events_and_assertions_are_not_redirected(
+    liar: Liar, elsewhere: tuple[str, list[Received]]
+) -> None:
+    url, heard = elsewhere
+    moved = Reply(307, b"", {"location": f"{url}/token"})
+    assert await liar.track(moved) == ["retry", "retry"]
+    fake = FakeFcm(url=liar.url)
+    sender = FcmSender(FcmSettings(service_account=fake.service_account(), api_url=url), liar.http)
+    [outcome] = await sender.deliver([Delivery("d-1", "device")])
+    assert (outcome.verdict, outcome.error_code) == ("retry", "no_access_token")
+    assert heard == []
+    await sender.close()
 
 
 @pytest.mark.parametrize("name", ALL)

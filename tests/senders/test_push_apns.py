@@ -186,6 +186,9 @@ def test_a_provider_token_is_used_for_most_of_an_hour() -> None:
         (503, "ServiceUnavailable", "retry", "failed"),
         (503, "Shutdown", "retry", "failed"),
         (418, "", "refused", "served"),
+        (404, "", "retry", "failed"),
+        (302, "", "retry", "failed"),
+        (403, "", "retry", "failed"),
     ],
 )
 def test_what_follows_from_an_answer(status: int, reason: str, verdict: str, reading: str) -> None:
@@ -195,6 +198,11 @@ def test_what_follows_from_an_answer(status: int, reason: str, verdict: str, rea
     assert (outcome.verdict, outcome.error_code) == (verdict, reason or f"http_{status}")
     assert outcome.retry_after_s == (17 if verdict == "retry" else None)
     assert read_answer(answer)[0] == reading
+
+
+def test_a_success_that_is_not_apples_is_none() -> None:
+    assert read_outcome(Answered(1, 200, {}, b"<html>")).verdict == "unknown"
+    assert read_outcome(Answered(1, 200, {b"apns-id": b"A-1"}, b"")) == Outcome("accepted", message_id="A-1")
 
 
 async def test_a_shutdown_moves_the_messages_and_a_cut_leaves_them_in_doubt(apns: Apns) -> None:

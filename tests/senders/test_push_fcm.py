@@ -212,15 +212,21 @@ WRONG_TOKEN = [{"fieldViolations": [{"field": "message.token"}]}, {"errorCode": 
         (Answered(1, 502, {}, b"<html>"), "retry", "http_502", "failed"),
         (Answered(1, 400, {}, b'{"error": ["odd"]}'), "refused", "http_400", "served"),
         (Answered(1, 400, {}, b'{"error": {"status": 1, "details": {"x": 1}}}'), "refused", "1", "served"),
-        (Answered(1, 200, {}, b"no json"), "accepted", "", "served"),
-        (Answered(1, 200, {}, b"[]"), "accepted", "", "served"),
+        (Answered(1, 200, {}, b"no json"), "unknown", "unexpected_answer", "served"),
+        (Answered(1, 200, {}, b"[]"), "unknown", "unexpected_answer", "served"),
+        (Answered(1, 200, {}, b'{"name": 5}'), "unknown", "unexpected_answer", "served"),
+        (Answered(1, 200, {}, b'{"name": {"a": 1}}'), "unknown", "unexpected_answer", "served"),
+        (Answered(1, 204, {}, b""), "unknown", "unexpected_answer", "served"),
+        (Answered(1, 404, {}, b"<html>"), "retry", "http_404", "failed"),
+        (Answered(1, 302, {b"location": b"http://10.0.0.1"}, b""), "retry", "http_302", "failed"),
+        (Answered(1, 504, {}, b"<html>"), "unknown", "http_504", "failed"),
     ],
 )
 def test_what_follows_from_an_answer(answer: Answered, verdict: str, code: str, reading: str) -> None:
     outcome = read_outcome(answer)
     assert (outcome.verdict, outcome.error_code) == (verdict, code)
     assert read_answer(answer)[0] == reading
-    if answer.headers:
+    if b"retry-after" in answer.headers:
         assert outcome.retry_after_s == read_answer(answer)[1] == 30
 
 

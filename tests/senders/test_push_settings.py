@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from basalt.config import ConfigError, Settings, load_settings
-from basalt.senders import DeliverySender, build_delivery_senders
+from basalt.senders import DeliverySender, build_delivery_senders, check_provider_keys
 from tests.fakes.apns import FakeApns
 from tests.fakes.fcm import FakeFcm
 
@@ -56,7 +56,9 @@ subject = "mailto:ops@gigwork.example"
 
 
 async def test_every_provider_that_is_configured_is_there(project: Path) -> None:
-    senders = build(project, 'environment = "production"\n' + ALL.format(place="providers"))
+    text = 'environment = "production"\n' + ALL.format(place="providers")
+    check_provider_keys(settings_of(project, text))
+    senders = build(project, text)
     assert set(senders) == {"fcm", "apns", "expo", "onesignal", "webpush"}
     assert all(sender.name == name for name, sender in senders.items())
     for sender in senders.values():
@@ -110,9 +112,13 @@ def test_a_key_file_that_cannot_be_read_is_named(project: Path, named: str, reas
     ],
 )
 def test_a_key_that_is_none_stops_the_start_and_is_not_shown(project: Path, section: str, key: str) -> None:
+    settings = settings_of(project, f'environment = "production"\n[notify.providers.{section}')
     with pytest.raises(ConfigError, match=rf"notify\.providers\.{key}: this is no") as caught:
-        build(project, f'environment = "production"\n[notify.providers.{section}')
+        check_provider_keys(settings)
     assert "a secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match=rf"notify\.providers\.{key}: this is no"):
+        build_delivery_senders(settings, cast(Any, None))
+    check_provider_keys(settings_of(project, f"[notify.providers.{section}"))  # which the Inbox does not use
 
 
 def test_a_service_account_whose_key_is_none_stops_the_start(project: Path) -> None:

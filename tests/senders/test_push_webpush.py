@@ -173,6 +173,14 @@ async def test_no_request_goes_to_a_private_address(web: Web) -> None:
     assert web.fake.shown == []
 
 
+@pytest.mark.req("M8")
+async def test_a_push_service_redirects_nobody(web: Web) -> None:
+    subscription = web.fake.subscribe("one")
+    web.fake.next_replies = [Reply(307, b"", {"location": f"{web.fake.url}/push/one"})]
+    [outcome] = await web.send(subscription)
+    assert (outcome.verdict, outcome.error_code, web.fake.shown) == ("refused", "http_307", [])
+
+
 async def test_a_key_as_pem_is_the_same_key() -> None:
     pem = KEY.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

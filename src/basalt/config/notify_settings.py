@@ -60,7 +60,7 @@ class FcmSettings:
     )
     api_url: str = setting("", "Address of the API, by default Google's.")
     connections: int = setting(4, "HTTP/2 connections.", low=1, high=64)
-    streams: int = setting(100, "Requests in flight on one connection.", low=1, high=1000)
+    streams: int = setting(100, "Requests in flight on one connection.", low=1, high=100)
     rate_per_s: float = setting(0.0, "Messages a second; 0 is no limit.", low=0)
 
 
@@ -74,7 +74,7 @@ class ApnsSettings:
     topic: str = setting("", "Bundle id of the app.")
     api_url: str = setting("", "Address of the API, by default Apple's for the environment.")
     connections: int = setting(2, "HTTP/2 connections.", low=1, high=64)
-    streams: int = setting(100, "Requests in flight on one connection.", low=1, high=1000)
+    streams: int = setting(100, "Requests in flight on one connection.", low=1, high=100)
     rate_per_s: float = setting(0.0, "Messages a second; 0 is no limit.", low=0)
 
 

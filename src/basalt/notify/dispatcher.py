@@ -162,6 +162,7 @@ class DispatchRun:
             await _try("receipts", self._upkeep.call_for_receipts())
             self._settler.put(await _try("strays", self._upkeep.adopt_strays()) or [])
             await _try("shipments", self._upkeep.take_over_shipments())
+            await _try("reports", self._upkeep.apply_missed_reports())
             await _try("measures", self._upkeep.measure())
             if loop.time() >= clean_up_at:
                 clean_up_at = loop.time() + CLEAN_UP_EVERY_S

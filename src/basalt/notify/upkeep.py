@@ -44,6 +44,7 @@ set locked_until = clock_timestamp() + make_interval(secs => $3::double precisio
 where s.id = any ($1::bigint[]) and s.worker_id = $2::uuid
 """
 TAKE_OVER_SHIPMENTS = Query("select basalt.take_over_shipments()")
+APPLY_MISSED_REPORTS = Query("select basalt.apply_missed_reports()")
 
 LOAD_ADDRESS_PROVIDERS = """
 select q.id, c.provider from public.notification_queue as q
@@ -110,6 +111,10 @@ class Upkeep:
     async def take_over_shipments(self) -> None:
         """What workers were sending when they died."""
         await self._database.execute([TAKE_OVER_SHIPMENTS])
+
+    async def apply_missed_reports(self) -> None:
+        """Of providers that were quicker than the note that they have the message."""
+        await self._database.execute([APPLY_MISSED_REPORTS])
 
     async def call_for_digests(self) -> None:
         await self._database.execute([CALL_FOR_DIGESTS])

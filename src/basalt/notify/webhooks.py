@@ -19,10 +19,11 @@ MAX_REPORT_BYTES: Final = 1024 * 1024  # SendGrid's batches are below 768 KB
 async def take_reports(call: Call, provider: str) -> Response:
     reader = call.ctx.readers.get(provider)
     if reader is None:
+        place = "sandbox" if call.ctx.settings.environment == "sandbox" else "providers"
         raise NotifyError(
             "report_provider_not_found",
             f"No reports of {provider!r:.40} are taken here",
-            hint="Its webhook secret or key belongs into [notify.providers] of supabase/config.toml",
+            hint=f"Its webhook secret or key belongs into [notify.{place}] of supabase/config.toml",
         )
     request = call.request
     query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""

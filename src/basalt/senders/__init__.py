@@ -47,7 +47,12 @@ from basalt.senders.message import (
     TextSender,
 )
 from basalt.senders.pacing import LONGEST_PAUSE_S
-from basalt.senders.providers import build_delivery_senders, choose_provider, report_readers
+from basalt.senders.providers import (
+    build_delivery_senders,
+    check_provider_keys,
+    choose_provider,
+    report_readers,
+)
 from basalt.senders.smtp import SmtpSender
 from basalt.senders.twilio import TwilioVerifySender
 
@@ -86,6 +91,7 @@ __all__ = [
     "Verdict",
     "build_delivery_senders",
     "build_text_sender",
+    "check_provider_keys",
     "check_text_settings",
     "choose_mail_sender",
     "choose_provider",

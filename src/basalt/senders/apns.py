@@ -21,6 +21,8 @@ from basalt.senders.pacing import Pace, Reading
 from basalt.senders.provider_streams import (
     ProviderStreams,
     pseudo_headers,
+    read_strange_answer,
+    read_strange_pace,
     request_id_header,
     retry_after_of,
 )
@@ -164,6 +166,8 @@ def read_answer(answer: Answered) -> tuple[Reading, float | None]:
     if answer.status == 200:
         return "served", None
     reason = _reason(answer)
+    if not reason:
+        return read_strange_pace(answer)
     if reason == "TooManyProviderTokenUpdates":
         return "throttled", retry_after_of(answer)
     if answer.status >= 500 or reason in OF_PROJECT:
@@ -173,9 +177,11 @@ def read_answer(answer: Answered) -> tuple[Reading, float | None]:
 
 def read_outcome(answer: Answered) -> Outcome:
     """What became of one message."""
-    if answer.status == 200:
+    if answer.status == 200 and not answer.body:
         return Outcome("accepted", message_id=answer.headers.get(b"apns-id", b"").decode("latin-1"))
     reason = _reason(answer)
+    if not reason:
+        return read_strange_answer(answer)
     response: Mapping[str, Any] = {"status": answer.status}
     if reason in DEAD:
         return Outcome("dead_address", error_code=reason, response=response)
@@ -186,11 +192,12 @@ def read_outcome(answer: Answered) -> Outcome:
 
 
 def _reason(answer: Answered) -> str:
+    """Why Apple has not taken a message; empty where it does not say."""
     try:
         reason = orjson.loads(answer.body)["reason"]
     except (ValueError, KeyError, TypeError):
-        reason = None
-    return reason if isinstance(reason, str) and reason else f"http_{answer.status}"
+        return ""
+    return reason if isinstance(reason, str) else ""
 
 
 _NOT_YET: Final = Outcome("unknown")

@@ -22,6 +22,8 @@ from basalt.senders.pacing import Pace, Reading
 from basalt.senders.provider_streams import (
     ProviderStreams,
     pseudo_headers,
+    read_strange_answer,
+    read_strange_pace,
     request_id_header,
     retry_after_of,
 )
@@ -129,9 +131,13 @@ def render_message(delivery: Delivery) -> bytes:
 def read_answer(answer: Answered) -> tuple[Reading, float | None]:
     """What an answer says about FCM as a whole. A device may have had its own share of messages; that is not the
     project's, and says nothing about others."""
-    if answer.status == 200 or answer.status in (400, 404):
+    if answer.status == 200:
         return "served", None
     code, error = _error(answer)
+    if not error:
+        return read_strange_pace(answer)
+    if answer.status in (400, 404):
+        return "served", None
     if code == "THIRD_PARTY_AUTH_ERROR" or (code == "QUOTA_EXCEEDED" and _is_of_device(error)):
         return "served", None
     if answer.status == 429:
@@ -143,12 +149,11 @@ def read_answer(answer: Answered) -> tuple[Reading, float | None]:
 
 def read_outcome(answer: Answered) -> Outcome:
     """What became of one message."""
-    if answer.status == 200:
-        try:
-            return Outcome("accepted", message_id=orjson.loads(answer.body)["name"])
-        except (ValueError, KeyError, TypeError):
-            return Outcome("accepted")
+    if answer.status == 200 and (name := _name(answer)):
+        return Outcome("accepted", message_id=name)
     code, error = _error(answer)
+    if answer.status < 300 or not error:
+        return read_strange_answer(answer)
     if answer.status == 401 and code == "UNAUTHENTICATED":
         return _TOKEN_REFUSED
     response = {"status": answer.status, "message": str(error.get("message", ""))[:500]}
@@ -164,6 +169,15 @@ def read_outcome(answer: Answered) -> Outcome:
 
 _NO_TOKEN: Final = Outcome("retry", error_code="no_access_token")
 _TOKEN_REFUSED: Final = Outcome("retry", error_code="UNAUTHENTICATED", response={"status": 401})
+
+
+def _name(answer: Answered) -> str:
+    """Of the message that was taken; empty where the answer names none."""
+    try:
+        name = orjson.loads(answer.body)["name"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return name if isinstance(name, str) else ""
 
 
 def _error(answer: Answered) -> tuple[str, Mapping[str, Any]]:

@@ -13,7 +13,13 @@ from basalt.senders.http2_client import Http2Client, InDoubtError
 from basalt.senders.http2_headers import HeaderList
 from basalt.senders.http2_protocol import Answered, Http2Request
 from basalt.senders.pacing import Pace, Reading
-from basalt.senders.provider_answer import read_patience
+from basalt.senders.provider_answer import (
+    GATEWAY_TIMEOUTS,
+    is_for_now,
+    note_failure,
+    read_pace,
+    read_patience,
+)
 from basalt.senders.provider_client import Turns
 from basalt.senders.push_message import is_header_value
 
@@ -107,6 +113,25 @@ class ProviderStreams:
         batch.open -= 1
         if not batch.open:
             batch.ended.set()
+
+
+def read_strange_pace(answer: Answered) -> tuple[Reading, float | None]:
+    """What `read_strange_answer` is about says of the provider as a whole."""
+    reading = read_pace(answer.status)
+    return reading, None if reading == "served" else retry_after_of(answer)
+
+
+def read_strange_answer(answer: Answered) -> Outcome:
+    """What an answer means that is not in the provider's words: a proxy's, or that of a wrong address. No message is at
+    fault for it, and a success is none."""
+    code, response = f"http_{answer.status}", note_failure(answer.status, "")
+    if answer.status < 300:
+        return Outcome("unknown", error_code="unexpected_answer", response=response)
+    if answer.status in GATEWAY_TIMEOUTS:
+        return Outcome("unknown", error_code=code, response=response)
+    if is_for_now(answer.status):
+        return Outcome("retry", error_code=code, response=response, retry_after_s=retry_after_of(answer))
+    return Outcome("refused", error_code=code, response=response)
 
 
 def pseudo_headers(api_url: str) -> HeaderList:

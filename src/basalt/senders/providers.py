@@ -22,7 +22,7 @@ from basalt.senders.choice import build_text_sender, check_text_settings
 from basalt.senders.delivery import DeliverySender, ReportReader
 from basalt.senders.inbox import InboxDeliverySender, Pool
 from basalt.senders.provider_keys import build_with_key
-from basalt.senders.push import PUSH_BUILDERS
+from basalt.senders.push import PUSH_BUILDERS, check_push_keys
 
 if TYPE_CHECKING:
     from basalt.senders import (
@@ -48,6 +48,13 @@ else:
     twilio_reports = LateModule("basalt.senders.twilio_reports")
 
 TEXT_PROVIDERS: Final = ("twilio", "messagebird", "textlocal", "vonage")
+
+
+def check_provider_keys(settings: Settings) -> None:
+    """What a start checks before anything is started. Raises ConfigError for keys and webhook secrets that are none."""
+    if settings.notify.enabled:
+        check_push_keys(settings)
+        report_readers(settings)
 
 
 def build_delivery_senders(settings: Settings, pool: Pool) -> Mapping[str, DeliverySender]:

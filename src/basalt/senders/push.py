@@ -3,20 +3,40 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from basalt.config import Settings
+from basalt.config import Settings, find_configured
 from basalt.http import OutgoingClient
 from basalt.late import LateModule
 from basalt.senders.delivery import DeliverySender
 from basalt.senders.provider_keys import build_with_key
 
 if TYPE_CHECKING:
-    from basalt.senders import apns, expo, fcm, onesignal, webpush
+    from basalt.senders import apns, expo, fcm, google_token, onesignal, webpush
 else:
     apns = LateModule("basalt.senders.apns")
     expo = LateModule("basalt.senders.expo")
     fcm = LateModule("basalt.senders.fcm")
+    google_token = LateModule("basalt.senders.google_token")
     onesignal = LateModule("basalt.senders.onesignal")
     webpush = LateModule("basalt.senders.webpush")
+
+
+def check_push_keys(settings: Settings) -> None:
+    """Raises ConfigError for one that is none."""
+    credentials = settings.notify.credentials
+    fcm_key, apple, vapid_key = (
+        credentials.fcm.service_account,
+        credentials.apns,
+        credentials.webpush.private_key,
+    )
+    checks: dict[str, Callable[[], object]] = {
+        "fcm.service_account": lambda: google_token.parse_service_account(fcm_key),
+        "apns.key": lambda: apns.ProviderTokens(apple.key, key_id=apple.key_id, team_id=apple.team_id),
+        "webpush.private_key": lambda: webpush.load_vapid_key(vapid_key),
+    }
+    configured = find_configured(credentials)
+    for key, check in checks.items():
+        if key.partition(".")[0] in configured:
+            build_with_key(settings, key, check)
 
 
 def _build_fcm(settings: Settings) -> DeliverySender:

@@ -36,11 +36,16 @@ def read_instant(value: object, default: datetime) -> datetime:
 
     >>> read_instant(1700000000, datetime.min).isoformat(), read_instant("2024-11-22T23:41:12.126Z", datetime.min).hour
     ('2023-11-14T22:13:20+00:00', 23)
+
+    PostgreSQL knows no zone that is a day away.
+
+    >>> read_instant("2024-11-22T23:41:12+23:59", datetime.min).isoformat()
+    '2024-11-21T23:42:12+00:00'
     """
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         if isinstance(value, int | float):
             return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):

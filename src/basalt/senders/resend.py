@@ -23,6 +23,9 @@ from basalt.senders.provider_client import TIMEOUT_S, ProviderClient
 API: Final = "https://api.resend.com"
 MAX_BATCH: Final = 100
 FAULTS_OF_ALL: Final = frozenset({"invalid_from_address", "invalid_idempotency_key"})
+WRONG_KEY: Final = (
+    "API key is invalid"  # a `validation_error` of status 400, where it does not look like a key
+)
 # Of errors that pass: a day's quota, or a month's, is not mended in a minute.
 PAUSES_S: Final = {
     "daily_quota_exceeded": 900.0,
@@ -71,7 +74,8 @@ class ResendSender:
         if answer.status == 200:
             return read_batch(answer, len(deliveries))
         refusal = read_refusal(answer)
-        if answer.status in FAULTY and refusal.error_code not in FAULTS_OF_ALL:
+        is_of_one = refusal.verdict != "retry" and refusal.error_code not in FAULTS_OF_ALL
+        if answer.status in FAULTY and is_of_one:
             middle = len(deliveries) // 2  # one of them spoils it for all: the smaller the batch, the fewer
             halves = [self._deliver_some(deliveries[:middle]), self._deliver_some(deliveries[middle:])]
             return [outcome for half in await asyncio.gather(*halves) for outcome in half]
@@ -147,6 +151,8 @@ def read_refusal(answer: OutgoingAnswer) -> Outcome:
     outcome = read_failure(answer, message, code=name)
     if pause_s := PAUSES_S.get(name):
         return replace(outcome, verdict="retry", retry_after_s=pause_s)
+    if WRONG_KEY in str(message):
+        return replace(outcome, verdict="retry")
     return replace(outcome, verdict=_judge(name, message)) if outcome.verdict == "refused" else outcome
 
 

@@ -30,7 +30,10 @@ class TwilioReportReader:
         self._key = auth_token.encode()
 
     def read_reports(self, request: ReportRequest, *, now: datetime) -> Sequence[StatusReport]:
-        fields = _read_form(request.body)
+        try:
+            fields = _read_form(request.body)
+        except ValueError as exc:
+            raise ForgedReportError("The body is no form, and nothing else is signed") from exc
         self._check(request, fields)
         form = dict(fields)
         message_id, kind = form.get("MessageSid") or form.get("SmsSid"), form.get("MessageStatus")

@@ -22,27 +22,33 @@ as $$
 declare
     reported text := report ->> 'status';
     at timestamptz := least((report ->> 'at')::timestamptz, now());
+    said jsonb := coalesce(report -> 'response', '{}');
     is_reached boolean := reported in ('delivered', 'opened', 'clicked', 'complained');
     is_opened boolean := reported in ('opened', 'clicked');
     is_permanent boolean := coalesce((report ->> 'is_permanent')::boolean, false);
+    is_news boolean;
     earlier public.notification_deliveries;
     message public.notification_queue;
 begin
     select d.* into earlier from public.notification_deliveries as d where d.id = delivery_id for update;
+    -- What is repeated must not disable an address again that its owner has confirmed since.
+    is_news := basalt.delivery_rank(reported) > basalt.delivery_rank(earlier.status)
+        or (reported = earlier.status and earlier.response_payload -> 'report' is distinct from said);
     update public.notification_deliveries as d
-    set status = case when basalt.delivery_rank(reported) > basalt.delivery_rank(d.status) then reported else d.status end,
+    set status = case when is_news then reported else d.status end,
         delivered_at = case when is_reached then least(coalesce(d.delivered_at, at), at) else d.delivered_at end,
         opened_at = case when is_opened then least(coalesce(d.opened_at, at), at) else d.opened_at end,
-        error_code = coalesce(nullif(report ->> 'error_code', ''), d.error_code),
-        response_payload = coalesce(d.response_payload, '{}')
-            || jsonb_build_object('report', coalesce(report -> 'response', '{}'))
+        error_code = case when is_news then coalesce(nullif(report ->> 'error_code', ''), d.error_code) else d.error_code end,
+        response_payload = case
+            when is_news then coalesce(d.response_payload, '{}') || jsonb_build_object('report', said)
+            else d.response_payload end
     where d.id = delivery_id;
     select q.* into message from public.notification_queue as q where q.id = earlier.queue_id;
     if is_reached then
         update public.notification_queue as q set status = 'delivered'
         where q.id = message.id and q.status = 'sent';
     end if;
-    if message.address is not null and (reported = 'complained' or (reported = 'bounced' and is_permanent)) then
+    if is_news and message.address is not null and (reported = 'complained' or (reported = 'bounced' and is_permanent)) then
         perform basalt.disable_notification_address(
             message.channel, message.address, message.provider, reported, message.user_id);
     end if;
@@ -108,13 +114,35 @@ begin
             returning d.id, r.report)
         select t.id, t.report from taken as t order by t.id, t.report ->> 'at'
     loop
-        perform basalt.apply_delivery_report(early.id, early.report);
+        begin
+            perform basalt.apply_delivery_report(early.id, early.report);
+        exception when others then
+            if left(sqlstate, 2) in ('08', '40', '53', '55', '57') then
+                raise;  -- may succeed later
+            end if;
+            -- Without the delivery the message would be sent again.
+            raise warning 'A report about delivery % was refused: %', early.id, sqlerrm;
+        end;
     end loop;
 end
 $$;
 
 comment on function basalt.apply_early_reports(bigint[]) is
     'Applies reports that came before these deliveries, which are about them.';
+
+create or replace function basalt.apply_missed_reports() returns void
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select basalt.apply_early_reports(array(
+        select d.id from basalt.early_delivery_reports as r
+        join public.notification_deliveries as d on d.provider = r.provider and d.provider_message_id = r.message_id
+        where r.received_at > now() - interval '10 minutes'))
+$$;
+
+comment on function basalt.apply_missed_reports() is
+    'Applies reports that came while the delivery they are about was written: neither saw the other.';
 
 create or replace function basalt.take_early_reports() returns trigger
 language plpgsql
@@ -135,7 +163,8 @@ declare
 begin
     foreach routine in array array[
         'basalt.apply_delivery_report(bigint, jsonb)', 'basalt.apply_delivery_reports(text, jsonb)',
-        'basalt.apply_early_reports(bigint[])', 'basalt.take_early_reports()', 'basalt.delivery_rank(text)']
+        'basalt.apply_early_reports(bigint[])', 'basalt.apply_missed_reports()', 'basalt.take_early_reports()',
+        'basalt.delivery_rank(text)']
     loop
         perform pg_temp.give_to_owner(routine);
         execute format('revoke execute on function %s from public', routine);
