@@ -16,7 +16,7 @@ DOCUMENTS = f"""
 create type public.stage as enum ('draft', 'done');
 create table public.documents (
     id bigint primary key, user_id uuid, owner_text text, is_public boolean,
-    stage public.stage default 'draft', room int
+    stage public.stage default 'draft', room int, ends_at timestamptz
 );
 create table public.members (room int, user_id uuid);
 create table public.admins (user_id uuid);
@@ -66,6 +66,8 @@ async def test_the_owner_sees_the_row(asking: Asking, condition: str) -> None:
         ("is_public is true or auth.uid()::text = owner_text", "memory"),
         ("is_public is not false and user_id is not null", "memory"),
         ("auth.role() = 'authenticated' and auth.uid() is not null", "memory"),
+        ("auth.uid() = user_id and (ends_at is null or ends_at > now())", "memory"),
+        ("ends_at <= now()", "joint"),
         (
             "exists (select from public.members as m where m.room = documents.room and m.user_id = auth.uid())",
             "joint",
@@ -81,6 +83,26 @@ async def test_the_owner_sees_the_row(asking: Asking, condition: str) -> None:
 async def test_the_cheapest_way_that_will_do_is_taken(asking: Asking, condition: str, way: str) -> None:
     policy(asking, condition)
     assert await asking.way("documents") == way
+
+
+@pytest.mark.req("P7")
+@pytest.mark.parametrize(
+    ("ends_at", "is_visible"),
+    [
+        ("now() + interval '1 minute'", True),
+        ("now() - interval '1 minute'", False),
+        ("'infinity'", True),
+        ("'-infinity'", False),
+        ("'12026-01-01'", True),
+        ("'0044-03-15 BC'", False),
+        ("null", False),
+    ],
+)
+async def test_what_has_ended_is_not_seen(asking: Asking, ends_at: str, is_visible: bool) -> None:
+    asking.admin.execute(f"update public.documents set ends_at = {ends_at}")
+    policy(asking, "now() < ends_at")
+    assert await asking.way("documents") == "memory"
+    assert await asking.who_sees("documents", [ANN]) == [ANN] * is_visible
 
 
 @pytest.mark.req("P7")

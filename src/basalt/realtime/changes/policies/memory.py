@@ -1,4 +1,5 @@
-"""Policies so simple that no database is asked: whose row it is, flags and words in its columns, the caller's role.
+"""Policies so simple that no database is asked: whose row it is, flags and words in its columns, whether its time is
+still to come, the caller's role.
 
 Made from the rewritten condition. Each rule answers true or not true, which is all that a policy is asked: PostgreSQL
 treats null as false, and there is no `not` above a rule. Values are compared as the log's text, so only for types
@@ -6,15 +7,18 @@ where equal values have equal texts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pglast import ast, enums
 
+from basalt.realtime.changes.filters.comparable import BY_OID
 from basalt.realtime.changes.policies.claims import Claims
 from basalt.realtime.changes.policies.rewrite import CLAIMS
 from basalt.realtime.changes.tables.table import Table
 
-BOOL, TEXT, VARCHAR, UUID = 16, 25, 1043, 2950
+BOOL, TEXT, VARCHAR, UUID, INSTANT = 16, 25, 1043, 2950, 1184
+read_instant: Final = BY_OID[INSTANT].key
 Image = Sequence[str | None]
 
 # Does `flag is …` hold: the text looked for, and whether it must be another.
@@ -54,6 +58,13 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """The column's instant is later than now, by the gateway's clock."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Owned:
     """`auth.uid()` equals the column."""
 
@@ -89,7 +100,7 @@ class Every:
     rules: tuple["Rule", ...]
 
 
-Rule = bool | Holds | Owned | OwnedBy | SignedIn | RoleIs | Either | Every
+Rule = bool | Holds | Ahead | Owned | OwnedBy | SignedIn | RoleIs | Either | Every
 
 
 def decide_in_memory(rule: Rule, image: Image, claims: Iterable[Claims]) -> Audience:
@@ -132,6 +143,15 @@ def build_rule(tree: Any, table: Table) -> Rule | None:
             kind=enums.A_Expr_Kind.AEXPR_OP, name=(ast.String(sval="="),), lexpr=left, rexpr=right
         ):
             return _equality(left, right, table) or _equality(right, left, table)
+        case ast.A_Expr(
+            kind=enums.A_Expr_Kind.AEXPR_OP,
+            name=(ast.String(sval=("<" | ">") as operator),),
+            lexpr=left,
+            rexpr=right,
+        ):
+            earlier, later = (left, right) if operator == "<" else (right, left)
+            position = _position(later, table, INSTANT) if _is_now(earlier) else None
+            return None if position is None else Ahead(position)
     return None
 
 
@@ -196,6 +216,13 @@ def _is_user_id(node: Any) -> bool:
     return False
 
 
+def _is_now(node: Any) -> bool:
+    match node:
+        case ast.FuncCall(funcname=(*_, ast.String(sval="now")), args=None):
+            return True
+    return False
+
+
 def _is_role(node: Any) -> bool:
     match node:
         case ast.A_Expr(
@@ -227,6 +254,9 @@ def _apply(rule: Rule, image: Image) -> Rule:
     match rule:
         case Holds(position, value, is_negated):
             return (image[position] == value) != is_negated
+        case Ahead(position):
+            instant = image[position]
+            return instant is not None and read_instant(instant) > read_instant(_render_now())
         case Owned(position):
             owner = image[position]
             return False if owner is None else OwnedBy(owner)
@@ -235,6 +265,10 @@ def _apply(rule: Rule, image: Image) -> Rule:
         case Every(rules):
             return _fold([_apply(part, image) for part in rules], decisive=False)
     return rule
+
+
+def _render_now() -> str:
+    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(' ')}+00"
 
 
 def _fold(rules: list[Rule], *, decisive: bool) -> Rule:
