@@ -93,7 +93,7 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
     basalt = sections["basalt"]
     for key, reason in find_limit_problems(basalt.rate_limit, other_url=basalt.cache.url):
         reader.fail(f"basalt.rate_limit.{key}", reason)
-    for key, reason in find_proxy_problems(basalt.trusted_proxies):
+    for key, reason in find_proxy_problems(basalt.client_address_header, basalt.trusted_proxies):
         reader.fail(f"basalt.{key}", reason)
     for key, reason in find_backup_problems(sections["basalt"].backup):
         reader.fail(f"basalt.backup.{key}", reason)
