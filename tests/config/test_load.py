@@ -67,6 +67,12 @@ def test_a_missing_env_reference_is_an_error_where_a_value_is_needed(tmp_path: P
     assert load(tmp_path, '[auth]\njwt_secret = "env(ABSENT)"').auth.jwt_secret is None
 
 
+@pytest.mark.req("P26")
+def test_backups_are_not_left_unsealed_for_want_of_a_variable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="basalt.backup.passphrase: .* ABSENT is not set"):
+        load(tmp_path, '[basalt.backup]\ntarget = "out"\npassphrase = "env(ABSENT)"')
+
+
 def test_the_environment_overrides_any_key(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
