@@ -273,5 +273,7 @@ def test_migrations_from_the_command_line(project: Path, environ: dict[str, str]
     assert basalt(*count, environ=environ).stdout.strip() == "1|0"
     insert = ["db", "psql", str(project), "--", "-c", "insert into public.notes (body) values ('gone')"]
     assert basalt(*insert, environ=environ).returncode == 0
+    whoever = [*count[:3], "--superuser", "--", "-Atc", "alter system set log_min_messages = 'notice'"]
+    assert basalt(*whoever, environ=environ).stdout.strip() == "ALTER SYSTEM"
     assert basalt("db", "reset", str(project), "--yes", environ=environ).returncode == 0
     assert basalt(*count, environ=environ).stdout.strip() == "1|0"
