@@ -69,7 +69,7 @@ def test_a_missing_env_reference_is_an_error_where_a_value_is_needed(tmp_path: P
 
 @pytest.mark.req("P26")
 def test_backups_are_not_left_unsealed_for_want_of_a_variable(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="basalt.backup.passphrase: .* ABSENT is not set"):
+    with pytest.raises(ConfigError, match=r"basalt\.backup\.passphrase: .* ABSENT is not set"):
         load(tmp_path, '[basalt.backup]\ntarget = "out"\npassphrase = "env(ABSENT)"')
 
 
