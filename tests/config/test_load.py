@@ -110,3 +110,21 @@ def test_a_section_that_is_off_needs_no_variables(tmp_path: Path) -> None:
     assert settings.auth.external["google"].client_id == ""
     with pytest.raises(ConfigError, match="NOT_THERE"):
         load(tmp_path, text.format("true"))
+
+
+@pytest.mark.req("P17")
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ('[basalt.alerts]\nwebhook_url = "pager"', "alerts.webhook_url: expected an address"),
+        (
+            '[basalt.alerts.rules.queue_age]\nthreshold = "high"',
+            r"threshold: expected a number, found .* \('high'\)",
+        ),
+    ],
+)
+def test_alerts_that_could_reach_nobody_or_never_fire_are_named(
+    tmp_path: Path, toml: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        load(tmp_path, toml)
