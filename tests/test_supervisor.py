@@ -297,5 +297,7 @@ def test_migrations_from_the_command_line(project: Path, environ: dict[str, str]
         "db", "psql", "--", "-Atc", "select count(*) from public.notes", environ=environ, cwd=project
     )
     assert here.stdout == "2\n"
+    whoever = [*count[:3], "--superuser", "--", "-Atc", "alter system set log_min_messages = 'notice'"]
+    assert basalt(*whoever, environ=environ).stdout.strip() == "ALTER SYSTEM"
     assert basalt("db", "reset", str(project), "--yes", environ=environ).returncode == 0
     assert basalt(*count, environ=environ).stdout.strip() == "1|0"

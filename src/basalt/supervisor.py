@@ -171,8 +171,10 @@ async def _watch(children: Sequence[Child], cluster: PrivateCluster | None, stop
     """Until told to stop: whoever died is started again, with a growing pause when it dies at once."""
     async with asyncio.TaskGroup() as group:
         if cluster is not None:
+            RESTARTS.add(0, "postgres")  # so that an increase has something to begin from, here and below
             group.create_task(_watch_cluster(cluster, stopping))
         for child in children:
+            RESTARTS.add(0, child.name)
             group.create_task(_watch_child(child, stopping))
 
 

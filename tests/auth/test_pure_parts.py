@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from basalt.auth.addresses import normalise_phone
-from basalt.auth.errors import AuthError
+from basalt.auth.errors import AuthError, auth_error
 from basalt.auth.redirects import Redirects
 from basalt.config import AuthSettings
+from basalt.errors import BasaltError
 
 pytestmark = pytest.mark.req("P6")
 
@@ -105,3 +106,13 @@ def test_what_is_no_number_is_refused(typed: str) -> None:
     with pytest.raises(AuthError) as refused:
         normalise_phone(typed)
     assert refused.value.code == "validation_failed"
+
+
+def test_a_store_of_counts_that_is_away_is_not_called_the_database() -> None:
+    away = BasaltError("rate_limit_unavailable", 503, "Requests cannot be counted just now")
+    told = auth_error(away)
+    assert (told.status, told.code, told.message) == (
+        503,
+        "unavailable",
+        "Requests cannot be counted just now",
+    )

@@ -116,6 +116,14 @@ def test_a_destroyed_project_comes_back_as_it_was_at_a_moment_and_then_to_its_la
         refused = yard.run("backup", "restore", str(yard.project), *key)
         assert refused.returncode == 1
         assert "--force" in refused.stderr
+        for wrong in (
+            ["--backup", "20000101T000000Z-000000"],
+            ["--to", "2999-01-01"],
+            ["--target", "ftp://x"],
+        ):
+            refused = yard.run("backup", "restore", str(yard.project), "--force", *key, *wrong)
+            assert refused.returncode != 0
+            assert server.process.poll() is None  # what is not there stops no project
         forced = yard.run(
             "backup", "restore", str(yard.project), "--timeline", "1", "--force", *key, "--json"
         )

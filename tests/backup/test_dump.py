@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess
+from basalt.postgres import DatabaseAccess, apply_module
 from basalt.postgres.backup import DumpError
 from basalt.project import DumpRequest, dump_database, restore_database
 from tests.conftest import CloneDatabase
@@ -115,3 +115,20 @@ def test_a_dump_that_fails_in_the_middle_leaves_nothing(
         assert ask(other, "select to_regclass('public.first')") is None
     with pytest.raises(BasaltError, match="cannot be read"):
         restore_database(filled, tmp_path / "missing.sql")
+
+
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_a_project_with_the_notification_engine_goes_where_it_is_too(
+    filled: DatabaseAccess, template: DatabaseAccess, clone_database: CloneDatabase, tmp_path: Path, form: str
+) -> None:
+    apply_module(filled, "notify", {})
+    run(filled, "select public.save_notification_template('gig.new', 'sms', 'Hello {{ name }}')")
+    for what in ("schema", "data"):
+        request = DumpRequest(what=what, format=form)  # type: ignore[arg-type]
+        (tmp_path / what).write_bytes(dump(filled, request))
+    with clone_database(template.dbname) as other:
+        apply_module(other, "notify", {})
+        restore_database(other, tmp_path / "schema")
+        restore_database(other, tmp_path / "data")
+        assert ask(other, "select body_template from public.notification_templates") == "Hello {{ name }}"
+        assert ask(other, "select public.total()") == 50

@@ -12,7 +12,14 @@ from psycopg import sql
 
 from basalt.config import BackupSettings, Settings
 from basalt.postgres import DatabaseAccess, access_from_url, apply_bootstrap
-from basalt.project.backup import BackupError, Envelope, create_backup, list_backups, restore_dump
+from basalt.project.backup import (
+    BackupError,
+    Envelope,
+    create_backup,
+    list_backups,
+    rehearse_backup,
+    restore_dump,
+)
 from basalt.project.backup.files import Shelf
 from basalt.project.backup.objects import list_object_files
 from basalt.project.backup.records import connect, only_one
@@ -191,3 +198,5 @@ def test_a_managed_server_is_dumped_by_an_owner_who_is_no_superuser(
     assert restore_dump(settings, other, shelf, manifest, quiet, force=False) == (0, 0, None)
     assert ask(other, "select count(*) from public.notes") == 500
     assert ask(other, "select email from auth.users") == "ada@example.org"
+    rehearsed = rehearse_backup(settings, shelf, manifest, quiet)
+    assert rehearsed.problems == []  # although supabase_admin may not log in on that server

@@ -67,6 +67,12 @@ def test_a_missing_env_reference_is_an_error_where_a_value_is_needed(tmp_path: P
     assert load(tmp_path, '[auth]\njwt_secret = "env(ABSENT)"').auth.jwt_secret is None
 
 
+@pytest.mark.req("P26")
+def test_backups_are_not_left_unsealed_for_want_of_a_variable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"basalt\.backup\.passphrase: .* ABSENT is not set"):
+        load(tmp_path, '[basalt.backup]\ntarget = "out"\npassphrase = "env(ABSENT)"')
+
+
 def test_the_environment_overrides_any_key(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
@@ -104,3 +110,21 @@ def test_a_section_that_is_off_needs_no_variables(tmp_path: Path) -> None:
     assert settings.auth.external["google"].client_id == ""
     with pytest.raises(ConfigError, match="NOT_THERE"):
         load(tmp_path, text.format("true"))
+
+
+@pytest.mark.req("P17")
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ('[basalt.alerts]\nwebhook_url = "pager"', "alerts.webhook_url: expected an address"),
+        (
+            '[basalt.alerts.rules.queue_age]\nthreshold = "high"',
+            r"threshold: expected a number, found .* \('high'\)",
+        ),
+    ],
+)
+def test_alerts_that_could_reach_nobody_or_never_fire_are_named(
+    tmp_path: Path, toml: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        load(tmp_path, toml)

@@ -86,9 +86,7 @@ def test_work_goes_on_behind_the_answer(server: Server) -> None:
     assert text not in call(server, "context/done").json()
     assert call(server, f"context/release?text={text}").status_code == 200
     wait_for(lambda: text in call(server, "context/done").json())
-    lines = [
-        line for line in logged(server, "function_log") if line.get("function_request_id") == f"id-{text}"
-    ]
+    lines = [line for line in logged(server, "function_log") if line.get("request_id") == f"id-{text}"]
     assert [line["line"] for line in lines] == [f"background {text}"]
 
 
@@ -96,10 +94,6 @@ def test_a_failure_in_the_background_is_in_the_log_with_its_request(server: Serv
     assert call(server, "context/background-fails", headers={"x-request-id": "behind"}).status_code == 200
 
     def lines() -> list[str]:
-        return [
-            line["line"]
-            for line in logged(server, "function_log")
-            if line.get("function_request_id") == "behind"
-        ]
+        return [line["line"] for line in logged(server, "function_log") if line.get("request_id") == "behind"]
 
     wait_for(lambda: any("in the background" in line and "RuntimeError" in line for line in lines()))

@@ -72,9 +72,7 @@ def test_lines_reach_the_log_with_the_id_of_their_request(server: Server) -> Non
         client.post("/functions/v1/greet", json={"name": "Grace"}, headers={"x-request-id": "logged-by-deno"})
     wait_for(lambda: "greeting Grace" in server.log.read_text())
     lines = [json.loads(line) for line in server.log.read_text().splitlines() if "greeting Grace" in line]
-    assert [(line["function"], line["function_request_id"]) for line in lines] == [
-        ("greet", "logged-by-deno")
-    ]
+    assert [(line["function"], line["request_id"]) for line in lines] == [("greet", "logged-by-deno")]
 
 
 @pytest.mark.parametrize("file", ["_shared/cors.ts", "import_map.json"])

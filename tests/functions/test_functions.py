@@ -44,15 +44,9 @@ def test_shared_code_status_headers_and_logs(server: Server) -> None:
     answer = call(server, "hello", json={"name": "Ada", "age": 36}, headers={"x-request-id": "logged-1"})
     assert (answer.status_code, answer.text, answer.headers["x-own"]) == (201, "Hello Ada", "yes")
     wait_for(
-        lambda: [
-            line for line in logged(server, "function_log") if line.get("function_request_id") == "logged-1"
-        ]
+        lambda: [line for line in logged(server, "function_log") if line.get("request_id") == "logged-1"]
     )
-    lines = [
-        line["line"]
-        for line in logged(server, "function_log")
-        if line.get("function_request_id") == "logged-1"
-    ]
+    lines = [line["line"] for line in logged(server, "function_log") if line.get("request_id") == "logged-1"]
     assert "greeting Ada" in lines
 
 

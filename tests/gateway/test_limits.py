@@ -380,9 +380,11 @@ async def test_two_gateways_count_together_and_each_rule_says_what_happens_witho
         ("[basalt.rate_limit.rules.a]\nlimit = 0", "rules.a.limit"),
         ("[basalt.rate_limit.rules.a]\nfail = 'maybe'", "rules.a.fail"),
         ('[basalt.rate_limit.rules."a b"]\nlimit = 1', "letters, digits"),
+        ("[basalt.rate_limit.rules.user_per_minute]\nlimit = 1", "set basalt.rate_limit.user_per_minute"),
         ("[basalt.rate_limit]\nstore = 'redis'", "rate_limit.url"),
         ("[basalt]\ntrusted_proxies = ['10.0.0.1/8']", "host bits set"),
         ("[basalt]\ntrusted_proxies = ['proxy']", "trusted_proxies"),
+        ("[basalt]\nclient_address_header = 'X Forwarded'", "client_address_header"),
     ],
 )
 def test_settings_that_will_not_do_are_named(tmp_path: Path, text: str, complaint: str) -> None:

@@ -443,12 +443,15 @@ def test_a_worker_that_was_killed_is_counted_and_comes_back(observatory: Observa
     [pid] = [
         line.split()[0] for line in listed.splitlines() if "basalt.worker" in line and line.split()[1] == own
     ]
-    subprocess.run(["kill", "-9", pid], check=True)
 
-    def restarts() -> float:
+    def restarts() -> float | None:
         found = figures(httpx2.get(f"{observatory.server.url}/metrics").text)
         labels = frozenset({("name", "worker"), ("process", "supervisor")})
-        return found.get(("basalt_process_restarts_total", labels), 0)
+        return found.get(("basalt_process_restarts_total", labels))
 
+    known_restarts = restarts()
+    subprocess.run(["kill", "-9", pid], check=True)
+
+    assert known_restarts == 0  # there before the first one, so that an increase has something to begin from
     until(lambda: restarts() == 1)
     until(lambda: "worker" in httpx2.get(f"{observatory.server.url}/ready").json()["parts"]["processes"])

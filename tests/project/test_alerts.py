@@ -387,5 +387,12 @@ def test_every_rule_has_its_settings_and_its_line_in_the_guide() -> None:
         assert rule.runbook in headings
 
 
+def test_what_one_failure_is_enough_for_asks_prometheus_for_no_increase_of_labelled_counters() -> None:
+    """Their series begin with the first failure, and an increase is the difference to the first sample."""
+    for rule in RULES:
+        if rule.threshold == 0:
+            assert not re.search(r"increase\(\w+\{", rule.expression), rule.name
+
+
 def test_the_file_for_prometheus_is_up_to_date() -> None:
     assert (ROOT / "ops" / "prometheus" / "alerts.yml").read_text("utf-8") == render_rules(AlertSettings())

@@ -193,6 +193,8 @@ def auth_error(error: BasaltError) -> AuthError:
         return AuthError("over_request_rate_limit", headers=error.headers)
     if error.code == "payload_too_large":
         return AuthError("request_entity_too_large", error.message)
+    if error.code == "rate_limit_unavailable":  # the database is well
+        return AuthError("unavailable", error.message, headers=error.headers)
     if error.status == 405:
         return AuthError("method_not_allowed", error.message, headers=error.headers)
     if error.status < 500:

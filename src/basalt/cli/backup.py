@@ -25,10 +25,29 @@ backup = typer.Typer(help="Backups: make, list, check, rehearse, restore.", no_a
 
 FOUND_WRONG = 1
 
+
+def _parse_target(text: str) -> str:
+    """
+    >>> _parse_target("s3://bucket/app"), _parse_target("/mnt/out")
+    ('s3://bucket/app', '/mnt/out')
+    """
+    if "://" not in text:
+        return str(
+            Path(text).absolute()
+        )  # as other paths of a command; the settings' is relative to the project
+    if not text.startswith("s3://"):
+        raise typer.BadParameter("expected a folder or s3://BUCKET/PREFIX")
+    return text
+
+
 Target = Annotated[
     str | None,
     typer.Option(
-        "--target", help="Folder or s3://BUCKET/PREFIX, instead of the settings'.", show_default=False
+        "--target",
+        help="Folder or s3://BUCKET/PREFIX, instead of the settings'.",
+        show_default=False,
+        parser=_parse_target,
+        metavar="TARGET",
     ),
 ]
 Identity = Annotated[
@@ -151,6 +170,7 @@ def restore(
         return
     if not force and (find_running(settings.state_dir) is not None or backups.is_in_use(settings)):
         raise backups.BackupError("restore_refused", place=settings.project_dir)
+    backups.choose_backup(shelf, request)  # what is asked for and is not there stops no project
     stop_project(settings)
     with hold_project(settings.state_dir):
         if backups.is_in_use(settings):

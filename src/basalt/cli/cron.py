@@ -1,19 +1,16 @@
 """`basalt cron`: schedules, their history, and runs by hand."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from basalt.cli.database import open_database
 from basalt.cli.options import AsJson, Directory, load_project
+from basalt.cli.tables import print_columns, print_json
 from basalt.jobs import RunRow, list_runs, list_schedules, run_schedule, set_active
 
 cron = typer.Typer(help="Schedules: what runs when, and what became of it.", no_args_is_help=True)
@@ -29,9 +26,9 @@ def list_(directory: Directory = Path(), as_json: AsJson = False) -> None:
     with open_database(load_project(directory)) as access:
         schedules = asyncio.run(list_schedules(access))
     if as_json:
-        _print_json([asdict(schedule) for schedule in schedules])
+        print_json([asdict(schedule) for schedule in schedules])
         return
-    _print_table(
+    print_columns(
         ["id", "name", "schedule", "zone", "next run", "last run"],
         [
             [
@@ -53,7 +50,7 @@ def run(name: Name, directory: Directory = Path(), as_json: AsJson = False) -> N
     with open_database(load_project(directory)) as access:
         ended = asyncio.run(run_schedule(access, name))
     if as_json:
-        _print_json(asdict(ended))
+        print_json(asdict(ended))
     else:
         typer.echo(f"{ended.status}: {ended.return_message or ''}")
     if ended.status != "succeeded":
@@ -73,9 +70,9 @@ def history(
     with open_database(load_project(directory)) as access:
         runs = asyncio.run(list_runs(access, name or None, limit=limit))
     if as_json:
-        _print_json([asdict(each) for each in runs])
+        print_json([asdict(each) for each in runs])
         return
-    _print_table(
+    print_columns(
         ["run", "schedule", "started", "seconds", "status", "message"], [_show(each) for each in runs]
     )
 
@@ -113,14 +110,3 @@ def _show(run: RunRow) -> list[str]:
 
 def _render_instant(instant: datetime | None) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if instant is not None else ""
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(orjson.dumps(value).decode())
-
-
-def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*titles, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row))
-    Console(soft_wrap=True).print(table)

@@ -164,7 +164,13 @@ def reset_(
 
 
 @db.command(cls=PassingOn, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def psql(context: typer.Context, directory: Directory = Path()) -> None:
+def psql(
+    context: typer.Context,
+    directory: Directory = Path(),
+    superuser: Annotated[
+        bool, typer.Option("--superuser", help="As supabase_admin, who may change the server's own settings.")
+    ] = False,
+) -> None:
     """Open psql on the running project's database, as postgres; what follows `--` goes to psql."""
     settings = load_project(directory)
     program = shutil.which("psql")
@@ -173,14 +179,15 @@ def psql(context: typer.Context, directory: Directory = Path()) -> None:
         raise BasaltError("psql_missing", 500, "psql is not installed", hint=hint)
     with open_database(settings) as access:
         # The password goes by the environment, where other users cannot read it from the list of processes.
-        environ = {**os.environ, "PGPASSWORD": access.passwords.get(access.login("postgres"), "")}
-        command = [program, _conninfo_without_password(access), *context.args]
+        role = "supabase_admin" if superuser else "postgres"
+        environ = {**os.environ, "PGPASSWORD": access.passwords.get(access.login(role), "")}
+        command = [program, _conninfo_without_password(access, role), *context.args]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in psql cancels a statement, not us
         code = subprocess.run(command, env=environ, check=False).returncode
     raise typer.Exit(code)
 
 
-def _conninfo_without_password(access: DatabaseAccess) -> str:
-    parts = conninfo_to_dict(access.conninfo("postgres"))
+def _conninfo_without_password(access: DatabaseAccess, role: str) -> str:
+    parts = conninfo_to_dict(access.conninfo(role))
     parts.pop("password", None)
     return make_conninfo("", **parts)

@@ -64,6 +64,8 @@ def restore(
     directory: Directory = Path(),
 ) -> None:
     """Load a dump into the project's database, all of it or nothing."""
-    with open_database(load_project(directory)) as access:
+    settings = load_project(directory)
+    with open_database(settings) as access:
+        project.apply_modules(access, settings)  # rows may be for their tables
         project.restore_database(access, file)
     typer.echo("Restored.")

@@ -1,7 +1,6 @@
 """`basalt flags`: feature flags, their switches and percentages, and who changed what."""
 
 import getpass
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,11 +9,10 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from basalt.cli.database import open_database
 from basalt.cli.options import AsJson, load_project
+from basalt.cli.tables import print_columns, print_json
 from basalt.errors import BasaltError
 from basalt.flags import (
     AuditRow,
@@ -43,9 +41,9 @@ def list_(project: Project = Path(), as_json: AsJson = False) -> None:
     with open_database(load_project(project)) as access:
         found = list_flags(access)
     if as_json:
-        _print_json([asdict(flag) for flag in found])
+        print_json([asdict(flag) for flag in found])
         return
-    _print_table(["name", "", "rollout", "values", "cohorts"], [_show(flag) for flag in found])
+    print_columns(["name", "", "rollout", "values", "cohorts"], [_show(flag) for flag in found])
 
 
 @flags.command("set")
@@ -154,9 +152,9 @@ def audit(
     with open_database(load_project(project)) as access:
         rows = list_audit(access, name or None, limit=limit)
     if as_json:
-        _print_json([asdict(row) for row in rows])
+        print_json([asdict(row) for row in rows])
         return
-    _print_table(["at", "by", "what", "change"], [_show_change(row) for row in rows])
+    print_columns(["at", "by", "what", "change"], [_show_change(row) for row in rows])
 
 
 @flags.command()
@@ -221,14 +219,3 @@ def _show_change(row: AuditRow) -> list[str]:
 def _short(value: Any) -> str:
     text = orjson.dumps(value).decode()
     return text if len(text) <= 60 else text[:59] + "…"
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(orjson.dumps(value, default=str).decode())
-
-
-def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*titles, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row))
-    Console(soft_wrap=True).print(table)

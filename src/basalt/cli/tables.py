@@ -18,8 +18,19 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         typer.echo("Nothing.")
         return
-    lines = [list(rows[0]), *[[render_cell(value) for value in row.values()] for row in rows]]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    print_columns(list(rows[0]), [[render_cell(value) for value in row.values()] for row in rows])
+
+
+def print_columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """As wide as they are: what a terminal would cut cannot be copied, nor read by `grep`.
+
+    >>> print_columns(["id", "name"], [["1", "a long name"], ["12", "two\\nlines"]])
+    id  name
+    1   a long name
+    12  two lines
+    """
+    lines = [titles, *[[" ".join(cell.split("\n")) for cell in row] for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         typer.echo("  ".join(cells).rstrip())

@@ -27,8 +27,9 @@ class BackupSettings:
     target: str | None = setting(
         None, "Where backups go: a folder, relative to the project, or `s3://BUCKET/PREFIX`; none by default."
     )
-    passphrase: str | None = setting(
-        None, "What opens the backups; keep a copy of it where they are not.", is_secret=True
+    # No `str | None`: backups go unsealed without one, and not because a variable is missing.
+    passphrase: str = setting(
+        "", "What opens the backups; keep a copy of it where they are not.", is_secret=True
     )
     recipients: tuple[str, ...] = setting(
         (),

@@ -9,9 +9,11 @@ from typing import Literal
 from basalt.config.setting import setting
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-COUNTED_BY = re.compile(r"ip|user|number|route|header:[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 PATH = re.compile(r"/[^?#\s]*")
 RULE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+COUNTED_BY = re.compile(rf"ip|user|number|route|header:{HEADER_NAME.pattern}")
+OWN_RULES = frozenset({"anonymous_per_minute", "user_per_minute"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,10 @@ def find_limit_problems(settings: RateLimitSettings, *, other_url: str | None) -
             yield f"rules.{name}{key}", reason
 
 
-def find_proxy_problems(trusted_proxies: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """What is no network in `basalt.trusted_proxies`."""
+def find_proxy_problems(header: str | None, trusted_proxies: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """What is no network in `basalt.trusted_proxies`, and no name of a header in `basalt.client_address_header`."""
+    if header is not None and not HEADER_NAME.fullmatch(header):
+        yield "client_address_header", f"{header!r} is no name of a header"
     for text in trusted_proxies:
         try:
             ip_network(text)
@@ -83,6 +87,8 @@ def find_proxy_problems(trusted_proxies: tuple[str, ...]) -> Iterator[tuple[str,
 def _find_rule_problems(name: str, rule: RateLimitRuleSettings) -> Iterator[tuple[str, str]]:
     if not RULE_NAME.fullmatch(name):
         yield "", "a rule's name has up to 64 letters, digits, dots, dashes and underscores"
+    if name in OWN_RULES:  # the two would share their counts
+        yield "", f"Basalt has a rule of this name; set basalt.rate_limit.{name}, or choose another one"
     for path in rule.paths:
         if not PATH.fullmatch(path):
             yield ".paths", f"{path!r} is no path; one begins with a slash and has no query"

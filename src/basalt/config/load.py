@@ -8,6 +8,7 @@ up in environment and `.env`, as the Supabase CLI does.
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -93,7 +94,7 @@ def load_settings(project_dir: Path, environ: Mapping[str, str]) -> Settings:
     basalt = sections["basalt"]
     for key, reason in find_limit_problems(basalt.rate_limit, other_url=basalt.cache.url):
         reader.fail(f"basalt.rate_limit.{key}", reason)
-    for key, reason in find_proxy_problems(basalt.trusted_proxies):
+    for key, reason in find_proxy_problems(basalt.client_address_header, basalt.trusted_proxies):
         reader.fail(f"basalt.{key}", reason)
     for key, reason in find_backup_problems(sections["basalt"].backup):
         reader.fail(f"basalt.backup.{key}", reason)
@@ -345,7 +346,8 @@ def _convert_scalar(hint: Any, raw: Any) -> Any:
     if hint is int and isinstance(raw, str) and re.fullmatch(r"[+-]?\d+", raw):
         return int(raw)
     if hint is float and isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
-        return float(raw)
+        with suppress(ValueError):
+            return float(raw)
     if type(raw) is not hint:
         names = {bool: "true or false", int: "a whole number", str: "a string", float: "a number"}
         raise ValueError(f"expected {names[hint]}, found {_describe(raw)}")

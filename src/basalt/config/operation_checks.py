@@ -6,6 +6,7 @@ from uuid import UUID
 from basalt.config.cron_line import parse_cron_line
 from basalt.config.function_checks import is_time_zone
 from basalt.config.operation_settings import AlertSettings, PrivacySettings, RetentionSettings
+from basalt.config.telemetry_settings import is_http_url
 
 
 def find_operation_problems(
@@ -15,6 +16,8 @@ def find_operation_problems(
     for operator in alerts.operators:
         if not _is_uuid(operator):
             yield "alerts.operators", f"{operator!r} is no user's id"
+    if alerts.webhook_url and not is_http_url(alerts.webhook_url):
+        yield "alerts.webhook_url", "expected an address that begins with https:// or http://"
     for name, table in privacy.tables.items():
         if name.count(".") != 1:
             yield f"privacy.tables.{name}", "a table's name has its schema before it"

@@ -87,14 +87,14 @@ def find_telemetry_problems(telemetry: TelemetrySettings) -> list[tuple[str, str
             problems.append(
                 (key, "expected what a header can carry: ASCII, no line break or space at an end")
             )
-    if axiom.dataset and not _is_http_url(axiom.url):
+    if axiom.dataset and not is_http_url(axiom.url):
         problems.append(("axiom.url", "expected an address that begins with https:// or http://"))
-    if otlp.endpoint and not _is_http_url(otlp.endpoint):
+    if otlp.endpoint and not is_http_url(otlp.endpoint):
         problems.append(("otlp.endpoint", "expected an address that begins with https:// or http://"))
     return problems
 
 
-def _is_http_url(text: str) -> bool:
+def is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0

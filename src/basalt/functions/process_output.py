@@ -30,7 +30,7 @@ async def follow_output(descriptor: int, function: str, log: Callable[[str, str]
             count += 1
             if count <= MAX_LINES_PER_S:
                 request_id, text = read_tagged(line.decode("utf-8", "replace").rstrip("\r\n"))
-                tag: dict[str, Any] = {} if request_id is None else {"function_request_id": request_id}
+                tag: dict[str, Any] = {} if request_id is None else {"request_id": request_id}
                 observe.event("function_log", function=function, line=text, **tag)
                 log(request_id or "", text)
     finally:

@@ -44,7 +44,12 @@ def serve(project_dir: Path, *, exit_with_stdin: bool = False) -> None:
         if settings.db.url
         else load_access(settings.state_dir)
     )
-    server = uvicorn.Server(uvicorn_config(build_gateway(settings, access), settings))
+    try:
+        gateway = build_gateway(settings, access)
+    except BasaltError as error:  # settings that cannot be, a package that is missing
+        observe.event("gateway_not_started", level="error", reason=error.message, hint=error.hint)
+        sys.exit(1)
+    server = uvicorn.Server(uvicorn_config(gateway, settings))
     if exit_with_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=[server], daemon=True).start()
     with observe.Telemetry(settings):

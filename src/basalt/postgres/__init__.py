@@ -26,7 +26,7 @@ from basalt.postgres.migration_folder import (
 )
 from basalt.postgres.migrations import MigrationReport, apply_migrations, list_migrations, lock_migrations
 from basalt.postgres.module_error import ModuleError
-from basalt.postgres.modules import apply_module, module_tables
+from basalt.postgres.modules import MODULE_NAMES, apply_module, module_routines, module_tables
 from basalt.postgres.os_user import ServerUser, server_user
 from basalt.postgres.pool import Pool, open_pool
 from basalt.postgres.postgres_error import LanesUnavailable, PostgresError
@@ -81,6 +81,7 @@ __all__ = [
     "BOOTSTRAP_DIR",
     "HARMLESS_COMMANDS",
     "HOISTED_SETTINGS",
+    "MODULE_NAMES",
     "POSTGRES_READINGS",
     "RANK",
     "SCHEMA_CHECKS",
@@ -157,6 +158,7 @@ __all__ = [
     "load_access",
     "load_schema_cache",
     "lock_migrations",
+    "module_routines",
     "module_tables",
     "open_pool",
     "plan_rollbacks",

@@ -32,6 +32,7 @@ else:
     earlier_tables = LateModule("basalt.postgres.earlier_tables")  # its parser is large, and seldom of use
 
 MODULES_DIR = Path(__file__).with_name("modules")
+MODULE_NAMES = ("notify",)
 
 PREAMBLE = """
 create function pg_temp.become_owner() returns void
@@ -58,6 +59,7 @@ create temporary table earlier_tables (name text primary key) on commit drop;
 grant select, insert on earlier_tables to public;
 """
 CREATED_TABLE = re.compile(r"^create table if not exists public\.(\w+)", re.MULTILINE)
+CREATED_ROUTINE = re.compile(r"^create or replace function public\.(\w+)", re.MULTILINE)
 BECOME_OWNER = "select pg_temp.become_owner()"
 WRITE_SETTING: LiteralString = """
 insert into {} as s (name, value) values (%s, %s) on conflict (name) do update set value = excluded.value
@@ -135,6 +137,11 @@ def module_tables(name: str) -> frozenset[str]:
     return frozenset(
         table for file in module_files(name) if not file.is_routine for table in _created_tables(file)
     )
+
+
+def module_routines(name: str) -> frozenset[str]:
+    """The routines that a module creates in `public`, by their bare names."""
+    return frozenset(routine for file in module_files(name) for routine in CREATED_ROUTINE.findall(file.text))
 
 
 def _has_earlier_tables(connection: psycopg.Connection, file: BootstrapFile) -> bool:

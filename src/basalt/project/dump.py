@@ -1,7 +1,8 @@
 """`basalt db dump` and `db restore`: what `supabase db dump` writes, and the way back.
 
 Without the platform's own schemas, because they are there already wherever a dump goes: in another project of Basalt's
-as in one of Supabase's. Data takes users, buckets and objects' rows along.
+as in one of Supabase's. Data takes users, buckets and objects' rows along. Definitions are without those of modules in
+`public`, which a project has that enables them.
 """
 
 import re
@@ -14,7 +15,7 @@ from typing import IO, Final, Literal
 import psycopg
 
 from basalt.errors import BasaltError
-from basalt.postgres import DatabaseAccess
+from basalt.postgres import MODULE_NAMES, DatabaseAccess, module_routines, module_tables
 from basalt.postgres.backup import dumping, feed, list_archive
 from basalt.project.fresh_start import platform_roles
 
@@ -43,6 +44,18 @@ DATA_TAIL: Final = b"\nreset session_replication_role;\n"
 MAKE_PUBLIC: Final = b"\nCREATE SCHEMA public;\n"
 ENSURE_PUBLIC: Final = b"\nCREATE SCHEMA IF NOT EXISTS public;\n"
 
+# Before a definition, a right or a comment; `FUNCTION` stands before the name in the last two.
+SECTION: Final = re.compile(rb"^--\n-- Name: ", re.MULTILINE)
+ROUTINE: Final = re.compile(
+    rb"(?:FUNCTION )?(\w+)\([^\n]*; Type: (?:FUNCTION|ACL|COMMENT); Schema: public; [^\n]*\n"
+)
+ARCHIVED_ROUTINE: Final = re.compile(
+    r"[^;]+; \d+ \d+ (?:FUNCTION public|(?:ACL|COMMENT) public FUNCTION) (\w+)\("
+)
+MODULES: Final = (
+    "select relname from pg_class where relnamespace = 'basalt'::regnamespace and relname = any(%s)"
+)
+
 ROLE_LINE: Final = re.compile(rb'^(?:CREATE|ALTER) ROLE ("(?:[^"]|"")+"|\w+)')
 GRANT_LINE: Final = re.compile(rb'^GRANT ("(?:[^"]|"")+"|\w+) TO ("(?:[^"]|"")+"|\w+)')
 GRANTOR: Final = re.compile(rb" GRANTED BY [^;]+")
@@ -64,16 +77,24 @@ class DumpRequest:
 def dump_database(access: DatabaseAccess, request: DumpRequest, out: IO[bytes]) -> None:
     """Raises DumpError."""
     major, schemas = _look(access)
+    modules = _list_modules(access) if request.what == "schema" else []
     if request.what == "roles":
         with dumping("pg_dumpall", access, major, ["--roles-only", "--no-role-passwords"]) as blocks:
             out.writelines(select_roles(b"".join(blocks).splitlines(keepends=True), platform_roles()))
         return
     is_plain_data = (request.what, request.format) == ("data", "plain")
     is_plain_schema = (request.what, request.format) == ("schema", "plain")
-    with dumping("pg_dump", access, major, plan_arguments(request, schemas)) as blocks:
+    arguments = [
+        *plan_arguments(request, schemas),
+        *(f"--exclude-table=public.{table}" for name in modules for table in sorted(module_tables(name))),
+    ]
+    with dumping("pg_dump", access, major, arguments) as blocks:
         out.write(DATA_HEAD if is_plain_data else b"")
         if is_plain_schema:
-            out.write(next(blocks, b"").replace(MAKE_PUBLIC, ENSURE_PUBLIC, 1))
+            text = b"".join(blocks).replace(MAKE_PUBLIC, ENSURE_PUBLIC, 1)
+            out.write(
+                leave_out_routines(text, {routine for name in modules for routine in module_routines(name)})
+            )
         out.writelines(blocks)
         out.write(DATA_TAIL if is_plain_data else b"")
 
@@ -100,11 +121,32 @@ def restore_database(access: DatabaseAccess, path: Path) -> None:
         raise BasaltError("dump_unreadable", 400, f"{path} cannot be read: {exc.strerror}") from exc
 
 
+def leave_out_routines(text: bytes, names: set[str]) -> bytes:
+    """Of a plain dump all but what is about these routines in `public`.
+
+    >>> section = b"--\\n-- Name: %b(a uuid); Type: FUNCTION; Schema: public; Owner: me\\n--\\n"
+    >>> dumped = b"".join(section % name for name in (b"ours", b"theirs"))
+    >>> leave_out_routines(dumped, {"ours"})
+    b'--\\n-- Name: theirs(a uuid); Type: FUNCTION; Schema: public; Owner: me\\n--\\n'
+    """
+    head, *sections = SECTION.split(text)
+    kept = [
+        section
+        for section in sections
+        if (found := ROUTINE.match(section)) is None or found[1].decode() not in names
+    ]
+    return b"--\n-- Name: ".join([head, *kept])
+
+
 def _restore_archive(access: DatabaseAccess, major: int, file: IO[bytes]) -> None:
-    """Every database has a schema `public` already."""
+    """Every database has a schema `public` already, and the routines of the modules that it has."""
+    there = {routine for name in _list_modules(access) for routine in module_routines(name)}
     with tempfile.NamedTemporaryFile("w", suffix=".list") as wanted:
         wanted.writelines(
-            line for line in list_archive(_blocks(file), major) if " SCHEMA - public " not in line
+            line
+            for line in list_archive(_blocks(file), major)
+            if " SCHEMA - public " not in line
+            and not ((found := ARCHIVED_ROUTINE.match(line)) and found[1] in there)
         )
         wanted.flush()
         file.seek(0)
@@ -160,6 +202,13 @@ def select_roles(lines: Iterable[bytes], platform: frozenset[str]) -> Iterator[b
 def _is_platform(name: bytes, platform: frozenset[str]) -> bool:
     text = name.decode().strip('"')
     return text in platform or text.startswith("pg_") or text == "supabase_admin"
+
+
+def _list_modules(access: DatabaseAccess) -> list[str]:
+    """Those that the database has."""
+    tables = {f"{name}_settings": name for name in MODULE_NAMES}
+    with psycopg.connect(access.conninfo("supabase_admin"), application_name="basalt/dump") as connection:
+        return [tables[table] for (table,) in connection.execute(MODULES, [list(tables)])]
 
 
 def _look(access: DatabaseAccess) -> tuple[int, list[str]]:

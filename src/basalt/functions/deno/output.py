@@ -76,7 +76,7 @@ class Output:
         self._count += 1
         if self._count > MAX_LINES_PER_S:
             return
-        tag: dict[str, Any] = {"function_request_id": self._request_id} if self._request_id else {}
+        tag: dict[str, Any] = {"request_id": self._request_id} if self._request_id else {}
         observe.event("function_log", function=self._function, line=line, **tag)
         if self._log is not None:
             self._log(self._request_id, line)

@@ -69,7 +69,9 @@ from basalt.backups as b where b.kind in ('physical', 'logical')
 class Rule:
     """`statement` gives in `column` a value for each subject, and `needs` the relations that it reads; a rule without
     one is measured by the worker itself. `expression` is the value in PromQL, where Prometheus has it from a metric of
-    its own; where it has not, it is what the worker measured. `summary` names `{subject}`, `{value}`, `{threshold}`."""
+    its own; where it has not, it is what the worker measured. To `increase()` the first failure of all, with which a
+    counter's series begins, is none: a rule that one is enough for adds up the database's minutes. `summary` names
+    `{subject}`, `{value}`, `{threshold}`."""
 
     name: str
     severity: Kind
@@ -145,7 +147,7 @@ RULES: Final[Sequence[Rule]] = (
         runbook="dead-letters",
         statement=DEAD_LETTERS,
         needs=["basalt.job_counts"],
-        expression='sum by (queue) (increase(basalt_jobs_total{outcome="dead"}[15m]))',
+        expression='sum by (queue) (sum_over_time(max by (queue) (basalt_queue_minute_jobs{outcome="dead"})[15m:1m]))',
     ),
     Rule(
         name="job_failure_rate",
@@ -157,8 +159,9 @@ RULES: Final[Sequence[Rule]] = (
         runbook="dead-letters",
         statement=JOB_FAILURES,
         needs=["basalt.job_counts"],
-        expression='sum by (queue) (increase(basalt_jobs_total{outcome=~"retried|dead"}[15m]))'
-        " / (sum by (queue) (increase(basalt_jobs_total[15m])) >= 20)",
+        expression="sum by (queue) (sum_over_time(max by (queue, outcome)"
+        ' (basalt_queue_minute_jobs{outcome=~"retried|dead"})[15m:1m]))'
+        " / (sum by (queue) (sum_over_time(max by (queue, outcome) (basalt_queue_minute_jobs)[15m:1m])) >= 20)",
     ),
     Rule(
         name="cron_failures",

@@ -68,7 +68,7 @@ def _load(access: DatabaseAccess, shelf: Shelf, manifest: Manifest, tell: Tell) 
     role that may create some there. Roles may be there already, or be a superuser's alone to make; without one that is
     needed pg_restore fails."""
     major, contents = manifest.postgres_major, read_contents(shelf, manifest)
-    roles = shelf.read_stream(manifest.files["roles"])
+    roles = _leave_out_own(access.login("supabase_admin"), shelf.read_stream(manifest.files["roles"]))
     feed("psql", access, major, ["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=0", "--file=-"], roles)
     apply_grants(access, contents.grants, tell)
     lines = list_archive(shelf.read_stream(manifest.files["dump"]), major)
@@ -78,6 +78,15 @@ def _load(access: DatabaseAccess, shelf: Shelf, manifest: Manifest, tell: Tell) 
     _restore(access, shelf, manifest, [line for line in lines if not SCHEMA_LINE.match(line)], progress)
     progress.end()
     apply_settings(access, contents.settings, tell)
+
+
+def _leave_out_own(role: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """What the role that restores may do stays: `supabase_admin` of a server on which it may not even log in would
+    lose here what it does this with."""
+    altered = (f"ALTER ROLE {role} WITH ".encode(), f'ALTER ROLE "{role}" WITH '.encode())
+    for line in b"".join(blocks).splitlines(keepends=True):
+        if not line.startswith(altered):
+            yield line
 
 
 def _restore(

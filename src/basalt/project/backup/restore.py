@@ -71,6 +71,8 @@ def is_in_use(settings: Settings) -> bool:
 def choose_backup(shelf: Shelf, request: RestoreRequest) -> Manifest:
     """The backup asked for; else the newest, and for a moment the newest that was complete by then."""
     moment = request.to if isinstance(request.to, datetime) else None
+    if moment is not None and moment > datetime.now(UTC):
+        raise BackupError("restore_not_possible", reason=f"{render_time(moment)} has not come yet")
     if request.backup_id is not None:
         found = find_backup(shelf, request.backup_id)
         if moment is not None and moment < found.created_at:
