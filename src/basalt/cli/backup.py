@@ -31,10 +31,8 @@ def _parse_target(text: str) -> str:
     >>> _parse_target("s3://bucket/app"), _parse_target("/mnt/out")
     ('s3://bucket/app', '/mnt/out')
     """
-    if "://" not in text:
-        return str(
-            Path(text).absolute()
-        )  # as other paths of a command; the settings' is relative to the project
+    if "://" not in text:  # as other paths of a command; the settings' is relative to the project
+        return str(Path(text).absolute())
     if not text.startswith("s3://"):
         raise typer.BadParameter("expected a folder or s3://BUCKET/PREFIX")
     return text

@@ -23,9 +23,8 @@ from basalt.senders.provider_client import TIMEOUT_S, ProviderClient
 API: Final = "https://api.resend.com"
 MAX_BATCH: Final = 100
 FAULTS_OF_ALL: Final = frozenset({"invalid_from_address", "invalid_idempotency_key"})
-WRONG_KEY: Final = (
-    "API key is invalid"  # a `validation_error` of status 400, where it does not look like a key
-)
+# A `validation_error` of status 400, where the key does not look like one.
+WRONG_KEY: Final = "API key is invalid"
 # Of errors that pass: a day's quota, or a month's, is not mended in a minute.
 PAUSES_S: Final = {
     "daily_quota_exceeded": 900.0,
