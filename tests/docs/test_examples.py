@@ -19,6 +19,7 @@ VALUES = {
     "HOOK_SECRETS": HOOK_SECRET,
     "SCANNER_SECRET": HOOK_SECRET,
     "NOTIFY_ENVIRONMENT": "inbox",
+    "PAGER_URL": "https://alerts.example",
 }
 EXAMPLES = {
     f"{page.relative_to(DOCS)} {number}": text
