@@ -1,14 +1,23 @@
-"""What an operator does while the engine is at work, and does twice."""
+"""What an operator sees and does: at rest, while the engine is at work, and twice."""
 
 import asyncio
 
 import psycopg
 import pytest
 
-from basalt.notify import cancel_event, resend_event
+from basalt.notify import (
+    NotifyError,
+    cancel_event,
+    list_events,
+    load_stats,
+    resend_event,
+    resend_message,
+    show_event,
+    show_message,
+)
 from basalt.postgres import DatabaseAccess
 from tests.jobs.engines import connected
-from tests.notify.engine import EACH_STATUS, a_person, a_template, issue
+from tests.notify.engine import EACH_STATUS, a_device, a_person, a_template, an_engine, issue
 
 pytestmark = [pytest.mark.req("P13", "H27")]
 
@@ -17,6 +26,63 @@ insert into public.notification_queue (event_id, user_id, channel, provider, add
 values (%s, %s, 'push', 'fcm', 'token', %s)
 """
 HAS_WAITING = "select count(*) > 0 from pg_locks where not granted"
+
+
+async def test_an_operator_sees_resends_and_cancels(notify_database: DatabaseAccess) -> None:
+    async with an_engine(notify_database) as (sql, courier):
+        await a_template(sql, "offer", "push", "Hello")
+        ann = await a_person(sql)
+        await a_device(sql, ann, "refused-1")
+        event = await issue(sql, "offer", ann)
+        await sql.becomes({"failed": 1}, EACH_STATUS)
+        (listed,) = list_events(notify_database, event_type="offer", status="expanded", most=5)
+        assert (listed["id"], listed["recipients"], listed["queued"]) == (event, 1, 1)
+        shown = show_event(notify_database, event, most=5)
+        assert (shown["failed"], shown["failures"][0]["error_code"]) == (1, "INVALID")
+        number = shown["failures"][0]["id"]
+        message = show_message(notify_database, number)
+        assert message["deliveries"][0]["response_payload"] == {"reason": "no"}
+        await sql.rows("update public.notification_queue set address = 'token-1'")
+        await sql.rows("update public.notification_channels set address = 'token-1'")
+        assert resend_event(notify_database, event) == 1
+        await sql.becomes({"failed": 1, "sent": 1}, EACH_STATUS)
+        assert resend_message(notify_database, number) == number + 2
+        await sql.becomes({"failed": 1, "sent": 2}, EACH_STATUS)
+        assert len(courier.keys) == 2
+        await sql.rows("update public.notification_channels set user_id = %s", await a_person(sql))
+        resend_message(notify_database, number)  # the device is another person's by now
+        await sql.becomes({"failed": 2, "sent": 2}, EACH_STATUS)
+        later = str(
+            await sql.value(
+                "select public.issue_notification('offer', %s, scheduled_for => now() + interval '1 hour')",
+                ann,
+            )
+        )
+        assert cancel_event(notify_database, later) == 0
+        (stats,) = load_stats(notify_database, 24)
+        assert (stats["provider"], stats["sent"], stats["failed"]) == ("fcm", 2, 2)
+
+
+async def test_an_operator_is_told_what_there_is_not(
+    notify_database: DatabaseAccess, database: DatabaseAccess
+) -> None:
+    unknown = "00000000-0000-0000-0000-000000000000"
+    for act, code in (
+        (lambda: show_event(notify_database, unknown, most=1), "event_not_found"),
+        (lambda: cancel_event(notify_database, "nonsense"), "event_not_found"),
+        (lambda: show_message(notify_database, 1), "message_not_found"),
+        (lambda: list_events(database, event_type=None, status=None, most=1), "notify_off"),
+    ):
+        with pytest.raises(NotifyError) as caught:
+            act()
+        assert caught.value.code == code
+    async with an_engine(notify_database) as (sql, _):
+        await a_template(sql, "offer", "in_app", "Hello")
+        await issue(sql, "offer", await a_person(sql))
+        await sql.becomes({"delivered": 1}, EACH_STATUS)
+        with pytest.raises(NotifyError) as caught:
+            resend_message(notify_database, 1)
+        assert caught.value.code == "message_in_app"
 
 
 async def test_a_page_that_is_being_written_is_cancelled_with_its_event(
